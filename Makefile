@@ -1,0 +1,35 @@
+# The commands of this project. Each sets up .venv first where it is missing or out of date.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: train test test-slow lint benchmark mlflow clean
+
+train: $(READY)  ## make the sample set, train, test and register a model
+	$(BIN)/python pipelines/train_arid.py $(ARGS)
+
+test: lint  ## lint, types and every test that is not slow
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(READY)  ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/ty check --python $(VENV)
+
+benchmark: $(READY)  ## the measured ratios of README
+	$(BIN)/python pipelines/benchmark.py $(ARGS)
+
+mlflow: $(READY)  ## MLflow's page over the runs of this folder, on loopback
+	$(BIN)/mlflow server --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1 --port 5000 --workers 1
+
+$(READY): pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""The distributed parts: each module is one concern of Ray, MLflow or storage, callable from a pipeline."""

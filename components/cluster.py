@@ -1,0 +1,83 @@
+"""Connects to a Ray cluster, or starts one on this machine, and checks that it can carry the run."""
+
+import logging
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import ray
+from ray.data import DataContext
+
+from components.settings import Settings, in_ray_job
+from dtcm.errors import BadInput
+
+
+@contextmanager
+def cluster(settings: Settings) -> Generator[bool]:
+    """A connected Ray cluster for the duration; yields whether to compute on GPUs.
+
+    Raises BadInput, before anything is written, if the cluster is too small for the workers.
+    """
+    prepare()
+    started_here = not ray.is_initialized()
+    if started_here:
+        _connect(settings)
+    try:
+        yield _check(settings)
+    finally:
+        if started_here:
+            ray.shutdown()
+
+
+def prepare() -> None:
+    """Before Ray starts: leave the terminal to this project's own progress; Ray's logs stay in its session folder."""
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # the default adds seconds to a short run
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("ray.data._internal.progress", "ray._private.authentication"):  # warnings that nothing is wrong
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _connect(settings: Settings) -> None:
+    address = settings.ray_address or os.environ.get("RAY_ADDRESS") or ("auto" if in_ray_job() else "local")
+    if address != "local":
+        try:
+            ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
+        except ConnectionError as error:
+            raise BadInput(f"There is no Ray cluster at {address!r}; start one with `ray start --head`.") from error
+        return
+    cores = os.cpu_count() or 1
+    if settings.workers > cores:
+        raise BadInput(
+            f"{settings.workers} workers were asked for and this machine has {cores} cores; "
+            "lower --settings.workers or name a larger cluster with --settings.ray-address."
+        )
+    # Without an address Ray may join somebody else's cluster on this machine, hence "local". Cores are logical:
+    # one more than the workers need, so that decoding can always be scheduled.
+    ray.init(
+        address="local",
+        num_cpus=max(cores, settings.workers + 1),
+        dashboard_host="127.0.0.1",
+        logging_level=logging.WARNING,
+        log_to_driver=False,
+    )
+
+
+def _check(settings: Settings) -> bool:
+    total = ray.cluster_resources()
+    cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
+    use_gpu = settings.device == "cuda" or (settings.device == "auto" and gpus >= settings.workers)
+    if use_gpu and settings.workers > gpus:
+        raise BadInput(
+            f"{settings.workers} workers need a GPU each and the cluster has {gpus}; "
+            "lower --settings.workers, add nodes, or choose --settings.device cpu."
+        )
+    if settings.workers + 1 > cpus:
+        raise BadInput(
+            f"{settings.workers} workers need {settings.workers + 1} CPUs, one each and one to decode video, and the "
+            f"cluster has {cpus}; lower --settings.workers or add nodes."
+        )
+    return use_gpu

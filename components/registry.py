@@ -1,0 +1,197 @@
+"""MLflow: one experiment per data set, one run per run folder, one registered model per data set and split.
+
+`metrics.jsonl` is the truth and MLflow is filled from it. A server that cannot be reached delays the
+filling and never the training. Only the driver of a run writes to its MLflow run.
+"""
+
+import importlib.metadata
+import json
+import logging
+import os
+import re
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
+
+import dtcm
+from components.runs import Run, manifest_sha256
+from dtcm import bundle, config
+from dtcm.config import Experiment
+
+METRICS_PER_CALL = 1000
+"""As many as MLflow takes in one call."""
+SERVED_MODEL = Path(__file__).with_name("served_model.py")
+"""Stored with a model as text; importing it outside of MLflow would set a model."""
+SYNCED = "dtcm.synced_records"
+"""Tag of an MLflow run: how many records of metrics.jsonl it holds."""
+
+
+class Tracker:
+    """Fills one MLflow run from a run folder, as far as the server can be reached."""
+
+    def __init__(self, run: Run, tracking_uri: str) -> None:
+        # By default a server that is down would block every call for minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        if tracking_uri.startswith("sqlite:///"):
+            Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        self.run = run
+        self.tracking_uri = tracking_uri
+        self.run_id = ""
+        self._synced = 0
+        self._complained = False
+
+    def sync(self, records: Sequence[dict[str, Any]]) -> bool:
+        """Log the records that MLflow lacks; False, and a sentence once, if it cannot be reached."""
+        try:
+            client = mlflow.MlflowClient(self.tracking_uri)
+            if not self.run_id:
+                self.run_id, self._synced = _open_run(client, self.run)
+            while self._synced < len(records):
+                self._synced = _log(client, self.run_id, records, self._synced)
+        except (MlflowException, OSError) as error:
+            if not self._complained:
+                reason = str(error).splitlines()[0][:160]
+                print(f"MLflow cannot be reached ({reason}); training goes on and metrics.jsonl is kept.", flush=True)
+            self._complained = True
+            return False
+        return True
+
+    def finish(self, test: dict[str, float], files: dict[str, bytes]) -> str:
+        """Log figures, result and model, register the model's version and close the run.
+
+        Args:
+            test: the test's figures, kept with the version as tags.
+            files: the bundle of the trained model, by name.
+
+        Returns:
+            Name and version, such as "dtcm-sample-split1 version 3"; empty if MLflow cannot be reached.
+        """
+        try:
+            return self._finish(test, files)
+        except (MlflowException, OSError) as error:
+            reason = str(error).splitlines()[0][:160]
+            print(f"MLflow did not take the model ({reason}); the run folder has it.", flush=True)
+            return ""
+
+    def _finish(self, test: dict[str, float], files: dict[str, bytes]) -> str:
+        mlflow.set_tracking_uri(self.tracking_uri)
+        client = mlflow.MlflowClient(self.tracking_uri)
+        with mlflow.start_run(run_id=self.run_id), tempfile.TemporaryDirectory() as scratch:
+            for name in (self.run.folder / "report").names():
+                (Path(scratch) / name).write_bytes((self.run.folder / "report").read(name))
+            mlflow.log_artifacts(scratch, "report")
+            mlflow.log_text(config.to_json(self.run.experiment), "config.json")
+            info = _log_model(self.run.experiment, files)
+        name = model_name(self.run.experiment)
+        version = _register(client, name, info, self.run_id)
+        for key, value in {"run": self.run.folder.uri, **{key: f"{value:.6g}" for key, value in test.items()}}.items():
+            client.set_model_version_tag(name, version, key, value)
+        client.set_registered_model_alias(name, "challenger", version)
+        return f"{name} version {version}"
+
+
+def model_name(experiment: Experiment) -> str:
+    """Name of the registered model of a data set and split; MLflow's names take no / or : in them."""
+    return f"dtcm-{re.sub(r'[^A-Za-z0-9._-]', '-', experiment.data.name)}-split{experiment.data.split}"
+
+
+def _open_run(client: mlflow.MlflowClient, run: Run) -> tuple[str, int]:
+    """The MLflow run of a run folder and how many records it holds; made on first use."""
+    if run.folder.has("mlflow.json"):
+        run_id = json.loads(run.folder.read("mlflow.json"))["run_id"]
+        tags = client.get_run(run_id).data.tags
+        client.set_terminated(run_id, "RUNNING")
+        return run_id, int(tags.get(SYNCED, 0))
+    experiment, environment = run.experiment, json.loads(run.folder.read("environment.json"))
+    found = client.get_experiment_by_name(experiment.data.name)
+    experiment_id = found.experiment_id if found else _create_experiment(client, experiment.data.name)
+    tags = {
+        "dataset": experiment.data.name,
+        "split": experiment.data.split,
+        "recipe": experiment.recipe,
+        "git_commit": environment["git_commit"],
+        "git_dirty": environment["git_dirty"],
+        "config_sha256": config.sha256(experiment),
+        "manifest_sha256": manifest_sha256(run.read_table("manifest.parquet")),
+        "run_folder": run.folder.uri,
+    }
+    run_id = client.create_run(
+        experiment_id, run_name=run.name, tags={key: str(value) for key, value in tags.items()}
+    ).info.run_id
+    params = [Param(name, str(value)) for name, value in config.flatten(experiment).items()]
+    client.log_batch(run_id, params=params)
+    run.folder.write("mlflow.json", json.dumps({"run_id": run_id}).encode())
+    return run_id, 0
+
+
+def _create_experiment(client: mlflow.MlflowClient, name: str) -> str:
+    """A new experiment. Beside a SQLite database lie its artefacts too; a server knows where to put them."""
+    uri = client.tracking_uri
+    beside = Path(uri.removeprefix("sqlite:///")).parent / "mlflow-artifacts" / name
+    return client.create_experiment(name, artifact_location=str(beside) if uri.startswith("sqlite:") else None)
+
+
+def _log(client: mlflow.MlflowClient, run_id: str, records: Sequence[dict[str, Any]], start: int) -> int:
+    """Log records from `start`, as many as fit into one call, and note how far; returns how far."""
+    metrics: list[Metric] = []
+    end = start
+    for record in records[start:]:
+        points = [
+            Metric(f"{record['kind']}/{name}", value, int(record["time_s"] * 1000), record["step"])
+            for name, value in record["metrics"].items()
+        ]
+        if len(metrics) + len(points) > METRICS_PER_CALL:
+            break
+        metrics, end = metrics + points, end + 1
+    client.log_batch(run_id, metrics=metrics, tags=[RunTag(SYNCED, str(end))])
+    return end
+
+
+def _log_model(experiment: Experiment, files: dict[str, bytes]) -> Any:
+    data, num_classes = experiment.data, len(json.loads(files[bundle.CLASSES]))
+    signature = ModelSignature(
+        Schema([TensorSpec(np.dtype(np.uint8), (-1, data.frames, data.crop_px, data.crop_px, 3))]),
+        Schema([TensorSpec(np.dtype(np.float32), (-1, num_classes))]),
+        ParamSchema([ParamSpec("output", "string", "probabilities")]),
+    )
+    packages = ("torch", "numpy", "safetensors", "decord2", "pyarrow", "av", "mlflow")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
+        # The signature says what an example would; one of 64 frames would be megabytes of JSON.
+        warnings.filterwarnings("ignore", message=".*input example was not provided.*|.*Add type hints.*")
+        return mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(SERVED_MODEL),
+            artifacts={"bundle": folder},
+            code_paths=[str(Path(dtcm.__file__).parent)],
+            signature=signature,
+            pip_requirements=[f"{name}=={_version(name)}" for name in packages],
+        )
+
+
+def _register(client: mlflow.MlflowClient, name: str, info: Any, run_id: str) -> str:
+    """A new version of a registered model, which is made on first use."""
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    return str(client.create_model_version(name, info.model_uri, run_id, model_id=info.model_id).version)
+
+
+def _version(package: str) -> str:
+    """Installed version without a local part, such as +cpu, that no index serves."""
+    return importlib.metadata.version(package).split("+")[0]

@@ -1,0 +1,52 @@
+"""Where a run happens. Nothing here can change a result; what is computed is `dtcm.config`."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Machines, folders and servers of a run."""
+
+    workers: int = 1
+    """Training processes (DDP), one GPU each where there are GPUs."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute. "auto": on GPUs if the cluster has enough for all workers, else on CPUs."""
+    threads: int = 0
+    """CPU threads of a training process. 0: the machine's cores shared among the workers."""
+    storage: str = ""
+    """Folder or s3:// URI for runs. Empty: ./runs, or ~/dtcm-runs inside a Ray job."""
+    tracking_uri: str = ""
+    """MLflow server or database. Empty: SQLite in the storage folder (in ./runs where storage is S3)."""
+    run: str = ""
+    """Name of the run. Empty: recipe and hash of the experiment; an unfinished one is resumed."""
+    ray_address: str = ""
+    """Address of a Ray cluster. Empty: the cluster of the Ray job this is, else a local one."""
+    max_failures: int = 2
+    """How often lost workers are replaced before the run fails."""
+    keep_checkpoints: int = 2
+    """Latest checkpoints to keep, besides the best one."""
+
+    @property
+    def storage_uri(self) -> str:
+        """The storage as an absolute path or a URI."""
+        if "://" in self.storage:
+            return self.storage.rstrip("/")
+        # The working directory of a Ray job is a copy that is thrown away.
+        default = Path.home() / "dtcm-runs" if in_ray_job() else Path("runs")
+        return str(Path(self.storage or default).expanduser().resolve())
+
+    @property
+    def mlflow_uri(self) -> str:
+        """The tracking URI as given, else the SQLite database that goes with the storage."""
+        if self.tracking_uri:
+            return self.tracking_uri
+        folder = Path("runs").resolve() if "://" in self.storage_uri else Path(self.storage_uri)
+        return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def in_ray_job() -> bool:
+    """Whether this process is the entry point of a submitted Ray job."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ

@@ -1,0 +1,147 @@
+"""Folders on disk or on S3 behind one small surface, and the checkpoints kept in them.
+
+A file is written whole or not at all: on disk by a rename, on S3 because an object appears when its
+upload completes. A checkpoint is a folder whose `COMMITTED` file, written last, holds the sha256 of
+every other file; what lacks it, or does not match it, does not exist.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyarrow import fs
+
+from dtcm.errors import BadInput
+
+COMMITTED = "COMMITTED"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder by its absolute path or URI, such as /data/runs or s3://bucket/runs.
+
+    For S3 the endpoint and credentials come from the usual AWS_ environment variables.
+    """
+
+    uri: str
+
+    def __truediv__(self, name: str) -> "Folder":
+        """The folder `name` within this one."""
+        return Folder(f"{self.uri.rstrip('/')}/{name}")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is a path on disk."""
+        return "://" not in self.uri
+
+    def read(self, name: str) -> bytes:
+        """The content of a file. Raises FileNotFoundError."""
+        system, path = _resolve(self.uri)
+        with system.open_input_stream(f"{path}/{name}") as stream:
+            return stream.read()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, whole or not at all, over an older one."""
+        system, path = _resolve(self.uri)
+        if not self.is_local:
+            with system.open_output_stream(f"{path}/{name}") as stream:
+                stream.write(content)
+            return
+        target = Path(path) / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        try:
+            with draft.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def has(self, name: str) -> bool:
+        """Whether a file or folder of this name exists."""
+        system, path = _resolve(self.uri)
+        return system.get_file_info(f"{path}/{name}").type != fs.FileType.NotFound
+
+    def names(self) -> list[str]:
+        """The names of the files and folders within, sorted; none if the folder does not exist."""
+        system, path = _resolve(self.uri)
+        found = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        return sorted(info.base_name for info in found if not info.base_name.startswith("."))
+
+    def remove(self, name: str) -> None:
+        """Remove a file or a folder with all that is in it. Nothing happens if it does not exist."""
+        system, path = _resolve(self.uri)
+        info = system.get_file_info(f"{path}/{name}")
+        if info.type == fs.FileType.Directory:
+            system.delete_dir(info.path)
+        elif info.type == fs.FileType.File:
+            system.delete_file(info.path)
+
+
+@functools.cache
+def _resolve(uri: str) -> tuple[fs.FileSystem, str]:
+    try:
+        return fs.FileSystem.from_uri(uri) if "://" in uri else (fs.LocalFileSystem(), uri)
+    except (ValueError, OSError) as error:
+        raise BadInput(f"The storage {uri!r} cannot be opened; name a folder or an s3:// URI ({error}).") from error
+
+
+def write_checkpoint(checkpoints: Folder, step: int, files: Mapping[str, bytes]) -> None:
+    """Write `step_<step>/` and, after everything else, its COMMITTED file."""
+    folder = checkpoints / _name(step)
+    folder.remove(COMMITTED)
+    for name, content in files.items():
+        folder.write(name, content)
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    folder.write(COMMITTED, json.dumps(digests, indent=2).encode())
+
+
+def read_checkpoint(checkpoints: Folder, step: int) -> dict[str, bytes] | None:
+    """The files of a committed checkpoint; None if it is not committed or a file does not match."""
+    folder = checkpoints / _name(step)
+    if not folder.has(COMMITTED):
+        return None
+    try:
+        digests: dict[str, str] = json.loads(folder.read(COMMITTED))
+        files = {name: folder.read(name) for name in digests}
+    except (FileNotFoundError, ValueError):
+        return None
+    whole = all(hashlib.sha256(files[name]).hexdigest() == digest for name, digest in digests.items())
+    return files if whole else None
+
+
+def latest_checkpoint(checkpoints: Folder) -> tuple[int, dict[str, bytes]] | None:
+    """Step and files of the latest checkpoint that is committed and whole."""
+    for step in reversed(checkpoint_steps(checkpoints)):
+        files = read_checkpoint(checkpoints, step)
+        if files is not None:
+            return step, files
+        print(f"Checkpoint step_{step:08d} is incomplete or damaged and is not used.", flush=True)
+    return None
+
+
+def checkpoint_steps(checkpoints: Folder) -> list[int]:
+    """Steps of all checkpoint folders, ascending, whole or not."""
+    matches = (re.fullmatch(r"step_(\d+)", name) for name in checkpoints.names())
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def prune_checkpoints(checkpoints: Folder, keep: int, best: int) -> None:
+    """Remove all but the `keep` latest checkpoints and the one of step `best`."""
+    steps = checkpoint_steps(checkpoints)
+    for step in steps[: max(len(steps) - keep, 0)]:
+        if step != best:
+            (checkpoints / _name(step)).remove(COMMITTED)
+            checkpoints.remove(_name(step))
+
+
+def _name(step: int) -> str:
+    return f"step_{step:08d}"

@@ -1,0 +1,140 @@
+"""The main way, from video files to a registered model: index, train, test, register.
+
+Every entry point that trains calls `train_test_register`; nothing else sets up a run.
+"""
+
+import logging
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from components.cluster import cluster
+from components.index import index
+from components.ingest import make_plan, subset
+from components.registry import Tracker
+from components.runs import Run, close_run, open_run
+from components.settings import Settings
+from components.tester import predict_subset, score
+from components.trainer import best_weights, next_step, train
+from components.watch import watched
+from dtcm import figures, metrics
+from dtcm.bundle import Bundle, bundle_files, bundle_from_files
+from dtcm.config import Experiment
+from dtcm.data.datasets import classes, load
+from dtcm.data.plan import centre_rows
+from dtcm.data.records import VideoRecord
+from dtcm.data.sample import make_sample
+from dtcm.data.splits import assign_subsets
+from dtcm.data.transforms import check, load_clip, to_model_input
+from dtcm.errors import BadInput
+from dtcm.models.dtcm import build
+
+SHOWN_CLIPS = 3
+"""Test clips of which the report shows frames."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run has to show."""
+
+    run: Run
+    test: dict[str, float]
+    """Figures of the test part, see dtcm.metrics.summary."""
+    model_version: str
+    """Name and version of the registered model; empty if MLflow could not be reached."""
+    tracking_uri: str
+
+
+def train_test_register(experiment: Experiment, settings: Settings) -> Result:
+    """Do a whole run, or the rest of an unfinished one of the same experiment.
+
+    Raises BadInput, before any training and before a run folder exists, for whatever the user can mend.
+    """
+    records = find_videos(experiment)
+    names = tuple(classes(records))
+    check_experiment(experiment, len(names), settings)
+    with cluster(settings) as use_gpu:
+        manifest = index(records, experiment.data, settings)
+        run = open_run(experiment, settings, manifest)
+        tracker = Tracker(run, settings.mlflow_uri)
+        steps, begin = make_plan(manifest, experiment).steps, next_step(run.checkpoints)
+        print(
+            f"Run {run.name}: {steps} steps on {settings.workers} worker(s), {'GPU' if use_gpu else 'CPU'}"
+            + (f", from step {begin}" if begin else ""),
+            flush=True,
+        )
+        with watched(run, tracker, steps):
+            train(run, manifest, len(names), settings, use_gpu)
+        files = bundle_files(best_weights(run), experiment, names)
+        for name, content in files.items():
+            run.model.write(name, content)
+        predictions = predict_subset(manifest, run.model, experiment, "test", settings.workers, use_gpu)
+    test = score(predictions)
+    run.write_table("predictions.parquet", predictions)
+    _record_test(run, steps, test)
+    write_report(run, manifest, predictions, bundle_from_files(files))
+    version = tracker.finish(test, files) if tracker.sync(run.read_metrics()) else ""
+    close_run(run, {**test, "model_version": version})
+    return Result(run, test, version, settings.mlflow_uri)
+
+
+def find_videos(experiment: Experiment) -> list[VideoRecord]:
+    """The listed videos with their subsets, the sample set's where no root is named.
+
+    Raises BadInput if the root, its lists or listed files are missing or wrong.
+    """
+    data = replace(experiment.data, root=experiment.data.root or str(make_sample()))
+    # Which videos are held out belongs to the data set and its split, not to the seed of a training.
+    records, report = assign_subsets(load(data), data, seed=0)
+    counts = ", ".join(f"{count} {subset}" for subset, count in report.counts.items())
+    print(f"Data: {experiment.data.name}, split {data.split}, in {data.root}: {counts} videos", flush=True)
+    for note in report.notes:
+        print(f"  {note}", flush=True)
+    return records
+
+
+def check_experiment(experiment: Experiment, num_classes: int, settings: Settings) -> None:
+    """Raise BadInput for what cannot be trained: crop, T, names, weights, batch and workers."""
+    check(experiment.data)
+    logging.getLogger("dtcm").setLevel(logging.INFO)
+    logging.basicConfig(format="%(message)s")
+    build(experiment.model, num_classes, experiment.data.frames, experiment.data.crop_px)
+    if experiment.optim.batch < settings.workers:
+        raise BadInput(
+            f"A batch of {experiment.optim.batch} cannot be shared by {settings.workers} workers; "
+            "raise --experiment.optim.batch or lower --settings.workers."
+        )
+
+
+def write_report(run: Run, manifest: pa.Table, predictions: pa.Table, bundle: Bundle) -> None:
+    """Figures of the run: loss curves, confusions, and frames before and after enhancement."""
+    report = run.folder / "report"
+    report.write("curves.png", figures.curves(run.read_metrics()))
+    logits, labels = np.array(predictions["logits"].to_pylist()), predictions["label"].to_numpy()
+    report.write("confusion.png", figures.confusion(metrics.confusion(logits, labels), bundle.classes))
+    shown = np.linspace(0, predictions.num_rows - 1, SHOWN_CLIPS).astype(int)
+    test = subset(manifest, "test")
+    for number, place in enumerate(dict.fromkeys(shown.tolist()), start=1):
+        video, prediction = test.slice(place, 1).to_pylist()[0], predictions.slice(place, 1).to_pylist()[0]
+        row = centre_rows((video["frames"],), bundle.experiment.data)[0]
+        dark = load_clip(video["path"], row, bundle.experiment.data)
+        title = f"{video['video_id']}: {video['class_name']}, predicted {bundle.classes[prediction['predicted']]}"
+        report.write(f"enhancement_{number}.png", figures.enhancement(dark, _enhance(bundle, dark), title))
+
+
+def _enhance(bundle: Bundle, dark_THWC: np.ndarray) -> np.ndarray:
+    clip = to_model_input(torch.tensor(dark_THWC[None]), torch.device("cpu"))
+    with torch.inference_mode():
+        enhanced = bundle.model.enhancer(clip, bundle.model.k).clip[0]
+    return (enhanced * 255).round().clamp(0, 255).byte().permute(1, 2, 3, 0).numpy()
+
+
+def _record_test(run: Run, steps: int, test: dict[str, float]) -> None:
+    """Put the test's figures behind the training's, in place of those of an interrupted attempt."""
+    records = [record for record in run.read_metrics() if record["kind"] != "test"]
+    epoch = run.experiment.optim.epochs
+    records.append({"kind": "test", "step": steps, "epoch": epoch, "time_s": time.time(), "metrics": test})
+    run.write_metrics(records)

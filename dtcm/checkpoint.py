@@ -1,0 +1,78 @@
+"""A training state as files without pickle: weights and AdamW's moments in safetensors, the rest in JSON.
+
+Files are bytes by name, so that whoever stores them decides where and how; see `components.storage`.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+WEIGHTS = "model.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+PROGRESS = "progress.json"
+
+
+def pack(model: nn.Module, optimizer: torch.optim.Optimizer, progress: Mapping[str, Any]) -> dict[str, bytes]:
+    """The files of a checkpoint.
+
+    Args:
+        model: its parameters and buffers are stored under their own names.
+        optimizer: an optimizer whose state per parameter is tensors, such as AdamW.
+        progress: plain values for JSON, such as step and epoch.
+    """
+    names = _parameter_names(model, optimizer)
+    moments = {
+        f"{key}/{names[index]}": torch.as_tensor(value)
+        for index, state in optimizer.state_dict()["state"].items()
+        for key, value in state.items()
+    }
+    return {
+        WEIGHTS: pack_weights(model),
+        OPTIMIZER: save(_storable(moments)),
+        PROGRESS: json.dumps(dict(progress), indent=2).encode(),
+    }
+
+
+def pack_weights(model: nn.Module) -> bytes:
+    """The model's parameters and buffers as safetensors."""
+    return save(_storable(model.state_dict()))
+
+
+def unpack(files: Mapping[str, bytes], model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Put the state of `pack` back into model and optimizer; returns the progress.
+
+    Raises RuntimeError if names or shapes do not fit.
+    """
+    unpack_weights(files[WEIGHTS], model)
+    indices = {name: index for index, name in _parameter_names(model, optimizer).items()}
+    state: dict[int, dict[str, Tensor]] = {}
+    for key_and_name, value in load(files[OPTIMIZER]).items():
+        key, name = key_and_name.split("/", 1)
+        state.setdefault(indices[name], {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return read_progress(files)
+
+
+def read_progress(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """The progress of `pack`."""
+    return json.loads(files[PROGRESS])
+
+
+def unpack_weights(content: bytes, model: nn.Module) -> None:
+    """Load the weights of `pack_weights`; every name and shape must fit."""
+    model.load_state_dict(load(content))
+
+
+def _parameter_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[int, str]:
+    """The optimizer counts parameters over its groups in order; by name they survive regrouping."""
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    return {index: names[parameter] for index, parameter in enumerate(parameters)}
+
+
+def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

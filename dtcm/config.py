@@ -1,0 +1,173 @@
+"""What is computed: frozen dataclasses, from which a run follows exactly.
+
+`Experiment` is logged, hashed, swept and stored. Where it runs is `components.settings`, which can
+never change a result. Symbols are the paper's; the text below a field is also its help on the
+command line.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from dtcm.errors import BadInput
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which videos, and which frames and pixels of them."""
+
+    root: str = ""
+    """Folder of the videos and their lists. Empty: the built-in sample set, made on first use."""
+    dataset: str = ""
+    """Name under which runs and models are kept. Empty: "sample", or the name of the root folder."""
+    lists: str = ""
+    """Folder of the list files, where it is not the root."""
+    split: int = 1
+    """Which of the data set's splits to train and test on, from 1."""
+    frames: int = 64
+    """T, frames of a clip (paper: 64 or 16). Shorter videos loop."""
+    stride: int = 1
+    """Distance between two frames of a clip, in frames of the video (paper: 1)."""
+    width_px: int = 320
+    """Frames are resized to this width before the crop (paper, ARID: 320)."""
+    height_px: int = 240
+    """Frames are resized to this height before the crop (paper, ARID: 240)."""
+    crop_px: int = 112
+    """Side of the square crop: random in training, central in testing (paper: 112)."""
+    flip: bool = False
+    """Mirror half of the training clips (not in the paper)."""
+    val_fraction: float = 0.15
+    """Share of the training list that is held out to choose the best epoch, by groups where known."""
+    test_fraction: float = 0.3
+    """Share held out for testing where the data set has no test list of its own, by groups."""
+    max_quarantine_share: float = 0.0
+    """A run does not start if more than this share of the videos cannot be read; those below it are left out."""
+
+    @property
+    def name(self) -> str:
+        """The data set's name: as given, or from the root."""
+        return self.dataset or (PurePosixPath(self.root.rstrip("/")).name if self.root else "sample")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The enhancer, the classifier, and how many frames share a curve."""
+
+    enhancer: str = "light"
+    """"light" (23,768 parameters, Sec. III-D) or "zero-dce" (79,416, the paper's baseline)."""
+    classifier: str = "resnext3d-101"
+    """The action classifier; dtcm.models.CLASSIFIERS lists the names."""
+    k: int = 4
+    """Frames that share the curve of their keyframe (Eq. 10-11; paper: 4, studied: 1 to 16)."""
+    enhancer_weights: str = ""
+    """Public checkpoint or safetensors file from which the enhancer starts."""
+    classifier_weights: str = ""
+    """Public checkpoint or safetensors file from which the classifier starts (paper: Kinetics-400)."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of Eq. 5 and Eq. 7 and the options that METHOD leaves open."""
+
+    alpha: float = 0.1
+    """α of Eq. 7: weight of everything that is not the action loss (paper: 0.1)."""
+    w_stc: float = 4.0
+    """W_STC of Eq. 7: weight of the spatio-temporal consistency (paper: 4)."""
+    w_col: float = 0.5
+    """W_col of Eq. 5: weight of the colour constancy (paper: 0.5)."""
+    w_tv: float = 20.0
+    """W_tvA of Eq. 5: weight of the illumination smoothness (paper: 20)."""
+    exposure: float = 0.6
+    """Well-exposed level E to which 16x16 regions are drawn (Zero-DCE: 0.6)."""
+    exposure_distance: Literal["squared", "absolute"] = "squared"
+    """Distance from E: squared as Zero-DCE's code, or absolute as its paper."""
+    color_distance: Literal["squares", "fourth-root"] = "squares"
+    """Sum of squared channel differences, or Zero-DCE's code: root of the sum of fourth powers."""
+    signed_differences: bool = False
+    """Compare signed region differences (Zero-DCE's code) instead of absolute ones (Eq. 1)."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW and its schedule (Sec. IV)."""
+
+    epochs: int = 50
+    """Passes over the training part (paper: 50)."""
+    batch: int = 4
+    """Clips of a global batch, over all workers (paper: 4)."""
+    lr: float = 1e-5
+    """Learning rate (paper: 1e-5, from Kinetics weights)."""
+    enhancer_lr: float | None = None
+    """Learning rate of the enhancer, where it is not `lr`."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay (torch's default; the paper names none)."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a result. Equal experiments on equal data give equal runs."""
+
+    recipe: str = "custom"
+    """Name of the recipe this started from; only a label."""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    seed: int = 0
+    """Seed of weights, order, frames and crops."""
+
+
+def to_dict(experiment: Experiment) -> dict[str, Any]:
+    """The experiment as nested plain values, ready for JSON."""
+    return dataclasses.asdict(experiment)
+
+
+def to_json(experiment: Experiment) -> str:
+    """The experiment as JSON with a stable order, ending in a newline."""
+    return json.dumps(to_dict(experiment), indent=2, ensure_ascii=False) + "\n"
+
+
+def from_dict(values: dict[str, Any]) -> Experiment:
+    """The experiment that `to_dict` wrote. Raises BadInput for a field it does not know."""
+    return with_overrides(Experiment(), _flatten(values))
+
+
+def from_json(text: str) -> Experiment:
+    """The experiment that `to_json` wrote."""
+    return from_dict(json.loads(text))
+
+
+def flatten(experiment: Experiment) -> dict[str, Any]:
+    """Dotted names and plain values: {"data.root": "", ..., "seed": 0}."""
+    return _flatten(to_dict(experiment))
+
+
+def with_overrides(experiment: Experiment, overrides: dict[str, Any]) -> Experiment:
+    """A copy with fields replaced by their dotted names, such as {"loss.alpha": 1.0}.
+
+    Raises BadInput for a name that does not exist.
+    """
+    known = flatten(experiment)
+    for name, value in overrides.items():
+        if name not in known:
+            raise BadInput(f"There is no experiment field {name!r}; the fields are {', '.join(sorted(known))}.")
+        part, _, leaf = name.rpartition(".")
+        change = {part: dataclasses.replace(getattr(experiment, part), **{leaf: value})} if part else {leaf: value}
+        experiment = dataclasses.replace(experiment, **change)
+    return experiment
+
+
+def sha256(experiment: Experiment) -> str:
+    """Hash of the experiment's canonical JSON: equal hashes, equal computation."""
+    canonical = json.dumps(to_dict(experiment), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat

@@ -1,0 +1,96 @@
+"""Figures as PNG bytes: what the enhancer does to a clip (Figs. 1, 6-8), curves, and confusions."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+INK = "#2b2d42"
+VAL_COLOR, TRAIN_COLOR = "#c8553d", "#3d6fc8"
+
+
+def enhancement(dark_THWC: NDArray[np.uint8], enhanced_THWC: NDArray[np.uint8], title: str, columns: int = 6) -> bytes:
+    """Frames of a clip before and after enhancement, and their RGB differences (Figs. 1 and 6-8).
+
+    Rows: dark, enhanced, |difference to the next frame| of each. A row of differences is scaled by one
+    factor, written beside it, since the dark ones would be black otherwise.
+
+    Args:
+        dark_THWC: uint8 RGB frames, T >= 2.
+        enhanced_THWC: the same frames enhanced.
+        title: written above, such as the clip's name and what was predicted.
+        columns: frames shown, evenly spaced.
+    """
+    shown = np.linspace(0, len(dark_THWC) - 2, min(columns, len(dark_THWC) - 1)).astype(int)
+    rows: list[tuple[str, NDArray[Any]]] = [("dark", dark_THWC[shown]), ("enhanced", enhanced_THWC[shown])]
+    for name, clip in (("dark", dark_THWC), ("enhanced", enhanced_THWC)):
+        difference = np.abs(np.diff(clip.astype(np.int16), axis=0))[shown]
+        gain = 255 / max(1.0, float(np.percentile(difference, 99.8)))
+        rows.append((f"{name}: RGB\ndifference × {gain:.1f}", np.minimum(difference * gain, 255).astype(np.uint8)))
+    figure = Figure(figsize=(1.7 * len(shown) + 1.2, 1.75 * len(rows) + 0.5), layout="constrained")
+    axes = figure.subplots(len(rows), len(shown), squeeze=False)
+    for row, (name, frames) in zip(axes, rows, strict=True):
+        for axis, frame in zip(row, frames, strict=True):
+            axis.imshow(frame)
+            axis.set(xticks=[], yticks=[])
+        row[0].set_ylabel(name, color=INK)
+    for axis, index in zip(axes[0], shown, strict=True):
+        axis.set_title(f"frame {index}", fontsize=9, color=INK)
+    figure.suptitle(title, color=INK)
+    return _png(figure)
+
+
+def curves(records: Sequence[dict[str, Any]]) -> bytes:
+    """Loss parts over steps, and accuracy on the validation part over epochs, from the lines of metrics.jsonl."""
+    steps = [record for record in records if record["kind"] == "train"]
+    epochs = [record for record in records if record["kind"] == "val" and record["metrics"]]
+    names = [name for name in steps[0]["metrics"] if not name.endswith("_s")]
+    figure = Figure(figsize=(13, 2.3 * -(-(len(names) + 1) // 4)), layout="constrained")
+    axes = figure.subplots(-(-(len(names) + 1) // 4), 4, squeeze=False).flat
+    for name in names:
+        values = [record["metrics"][name] for record in steps]
+        axis = next(axes)
+        axis.plot([record["step"] for record in steps], values, color=TRAIN_COLOR, alpha=0.25, linewidth=0.8)
+        axis.plot([record["step"] for record in steps], _smooth(values), color=TRAIN_COLOR, linewidth=1.5)
+        axis.set(title=f"loss: {name}", xlabel="step")
+    axis = next(axes)
+    axis.plot([r["epoch"] for r in epochs], [100 * r["metrics"]["top1"] for r in epochs], color=VAL_COLOR, marker="o")
+    axis.set(title="validation Top-1", xlabel="epoch", ylabel="%", ylim=(0, 100))
+    for rest in axes:
+        rest.set_axis_off()
+    return _png(figure)
+
+
+def confusion(matrix_CC: NDArray[np.int64], classes: Sequence[str]) -> bytes:
+    """The confusion matrix in clips; a row is a true class, shaded by its share."""
+    shares = matrix_CC / np.maximum(matrix_CC.sum(axis=1, keepdims=True), 1)
+    side = 1.6 + 0.5 * len(classes)
+    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ticks = range(len(classes))
+    axis.set_xticks(ticks, classes, rotation=60, ha="right")
+    axis.set_yticks(ticks, classes)
+    axis.set(xlabel="predicted", ylabel="true", title="clips of the test part")
+    for (true, predicted), count in np.ndenumerate(matrix_CC):
+        if count:
+            color = "white" if shares[true, predicted] > 0.5 else INK
+            axis.text(predicted, true, str(count), ha="center", va="center", color=color)
+    return _png(figure)
+
+
+def _smooth(values: Sequence[float]) -> NDArray[np.float64]:
+    """Mean over a window of about a thirtieth of the curve."""
+    window = max(1, len(values) // 30)
+    padded = np.pad(np.asarray(values, dtype=np.float64), (window - 1, 0), mode="edge")
+    return np.convolve(padded, np.full(window, 1 / window), mode="valid")
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()

@@ -1,0 +1,156 @@
+"""The loss of joint training (Sec. III-B, III-C, Eq. 1-7): one function for each term, and their weighted sum.
+
+Clips are RGB in [0, 1], [B, 3, T, H, W]; `dark` is the input, `enhanced` the enhancer's output. Every term is
+computed for each clip by itself and then averaged over clips, so a batch may be split over workers at will;
+`reduction="none"` returns the values of the clips, [B]. Exposure, colour and smoothness follow Zero-DCE (Guo
+et al., CVPR 2020, https://github.com/Li-Chongyi/Zero-DCE).
+"""
+
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+from torch.linalg import vector_norm
+from torch.nn.functional import avg_pool2d, cross_entropy
+
+from dtcm.config import LossConfig
+from dtcm.errors import BadInput
+from dtcm.models.dtcm import Output
+
+Reduction = Literal["mean", "none"]
+
+
+class JointLoss(NamedTuple):
+    """The loss to descend and what it is made of."""
+
+    total: Tensor
+    """L_total of Eq. 7, a scalar."""
+    parts: dict[str, Tensor]
+    """Unweighted scalars without gradient: ar, sc, tc, stc (Eq. 4), exp, col, tv, dark (Eq. 5)."""
+
+
+def joint(output: Output, labels: Tensor, dark: Tensor, config: LossConfig) -> JointLoss:
+    """L_total = L_AR + α (W_STC L_STC + L_Dark) (Eq. 7) of a batch.
+
+    `output` is the joint model's, `labels` are class indices [B], `dark` is the clip it was given.
+    """
+    signed = config.signed_differences
+    ar = cross_entropy(output.logits, labels)
+    sc = spatial_consistency(output.enhanced, dark, signed=signed)
+    tc = temporal_consistency(output.enhanced, dark, signed=signed)
+    stc = sc + tc
+    exp = exposure(output.enhanced, config.exposure, distance=config.exposure_distance)
+    col = color_constancy(output.enhanced, distance=config.color_distance)
+    tv = illumination_smoothness(output.curves)
+    dark_enhancement = exp + config.w_col * col + config.w_tv * tv
+    total = ar + config.alpha * (config.w_stc * stc + dark_enhancement)
+    parts = {"ar": ar, "sc": sc, "tc": tc, "stc": stc, "exp": exp, "col": col, "tv": tv, "dark": dark_enhancement}
+    return JointLoss(total, {name: value.detach() for name, value in parts.items()})
+
+
+def spatial_consistency(enhanced: Tensor, dark: Tensor, signed: bool = False, reduction: Reduction = "mean") -> Tensor:
+    """L_SC: enhancement should keep the contrast between neighbouring 4x4 regions (Eq. 1-2).
+
+    Sum over a region's eight neighbours of (|Y_i - Y_j| - |P_i - P_j|)², Y and P the mean intensities of
+    enhanced and dark regions, averaged over regions and frames. Neighbours beyond the border do not count.
+    `signed` compares Y_i - Y_j with P_i - P_j, as Zero-DCE's code does. Rows and columns that fill no region
+    are left out.
+    """
+    values_BT = _region_inconsistency(enhanced, dark, signed)
+    return _reduce(values_BT.mean(dim=1), reduction)
+
+
+def temporal_consistency(enhanced: Tensor, dark: Tensor, signed: bool = False, reduction: Reduction = "mean") -> Tensor:
+    """L_TC: L_SC of the RGB-differences |I_{t+1} - I_t| in the place of frames (Eq. 3).
+
+    0 for clips of one frame.
+    """
+    if enhanced.shape[2] == 1:
+        return _reduce(enhanced.new_zeros(enhanced.shape[0]), reduction)
+    return spatial_consistency(_rgb_difference(enhanced), _rgb_difference(dark), signed, reduction)
+
+
+def spatio_temporal_consistency(
+    enhanced: Tensor, dark: Tensor, signed: bool = False, reduction: Reduction = "mean"
+) -> Tensor:
+    """L_STC = L_SC + L_TC (Eq. 4), which Table XI reports as spatio-temporal inconsistency."""
+    sc = spatial_consistency(enhanced, dark, signed, reduction)
+    return sc + temporal_consistency(enhanced, dark, signed, reduction)
+
+
+def exposure(
+    enhanced: Tensor,
+    level: float = 0.6,
+    distance: Literal["squared", "absolute"] = "squared",
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """L_exp: mean distance of the intensity of 16x16 regions from a well-exposed level.
+
+    Squared as in Zero-DCE's code, or absolute as in its paper. Rows and columns that fill no region are left out.
+    """
+    off_BThw = _region_means(enhanced.mean(dim=1), side=16) - level
+    values_BThw = off_BThw.square() if distance == "squared" else off_BThw.abs()
+    return _reduce(values_BThw.mean(dim=(1, 2, 3)), reduction)
+
+
+def color_constancy(
+    enhanced: Tensor, distance: Literal["squares", "fourth-root"] = "squares", reduction: Reduction = "mean"
+) -> Tensor:
+    """L_col: the mean red, green and blue of a frame should be equal; averaged over frames.
+
+    Sum of the squared differences of the three pairs ("squares", Zero-DCE's paper), or the root of the sum of
+    their fourth powers ("fourth-root", its code).
+    """
+    rgb_BCT = enhanced.mean(dim=(3, 4))
+    squares_BCT = (rgb_BCT - rgb_BCT.roll(1, dims=1)).square()
+    # vector_norm, unlike sqrt, has a finite gradient where all differences are 0: a grey frame.
+    values_BT = squares_BCT.sum(dim=1) if distance == "squares" else vector_norm(squares_BCT, dim=1)
+    return _reduce(values_BT.mean(dim=1), reduction)
+
+
+def illumination_smoothness(curves: Tensor, reduction: Reduction = "mean") -> Tensor:
+    """L_tvA: neighbouring pixels should have similar curves; of keyframes' maps R, [B, N, 24, H, W].
+
+    Twice the sum over the 24 maps of their mean squared vertical and mean squared horizontal forward
+    differences, averaged over keyframes, as in Zero-DCE's code.
+    """
+    vertical_BNC = curves.diff(dim=3).square().mean(dim=(3, 4))
+    horizontal_BNC = curves.diff(dim=4).square().mean(dim=(3, 4))
+    return _reduce(2 * (vertical_BNC + horizontal_BNC).sum(dim=2).mean(dim=1), reduction)
+
+
+def _region_inconsistency(enhanced: Tensor, dark: Tensor, signed: bool) -> Tensor:
+    """L_SCF of Eq. 1 for each frame, [B, T]."""
+    Y = _region_means(enhanced.mean(dim=1), side=4)
+    P = _region_means(dark.mean(dim=1), side=4)
+    # Eight neighbours are four directions there and back, and back gives the same square.
+    inconsistency_BT = Y.new_zeros(Y.shape[:2])
+    for y, p in zip(_neighbour_differences(Y), _neighbour_differences(P), strict=True):
+        deviation = y - p if signed else y.abs() - p.abs()
+        inconsistency_BT = inconsistency_BT + 2 * deviation.square().sum(dim=(2, 3))
+    return inconsistency_BT / (Y.shape[2] * Y.shape[3])
+
+
+def _neighbour_differences(x: Tensor) -> list[Tensor]:
+    """Differences of the last two dimensions' elements: right, down, down-right, down-left."""
+    return [
+        x[..., :, 1:] - x[..., :, :-1],
+        x[..., 1:, :] - x[..., :-1, :],
+        x[..., 1:, 1:] - x[..., :-1, :-1],
+        x[..., 1:, :-1] - x[..., :-1, 1:],
+    ]
+
+
+def _region_means(intensity_BTHW: Tensor, side: int) -> Tensor:
+    """Means of side x side regions, [B, T, H // side, W // side]."""
+    height, width = intensity_BTHW.shape[2:]
+    if min(height, width) < side:
+        raise BadInput(f"Frames of {height}x{width} px hold no {side}x{side} region; use a crop of at least 16 px.")
+    return avg_pool2d(intensity_BTHW, side)
+
+
+def _rgb_difference(clip_BCTHW: Tensor) -> Tensor:
+    return clip_BCTHW.diff(dim=2).abs()
+
+
+def _reduce(values_B: Tensor, reduction: Reduction) -> Tensor:
+    return values_B.mean() if reduction == "mean" else values_B

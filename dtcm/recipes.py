@@ -1,0 +1,39 @@
+"""Named experiments, one function each. A recipe is a start: every field can still be changed by a flag."""
+
+from collections.abc import Callable
+
+from dtcm.config import DataConfig, Experiment, LossConfig, ModelConfig, OptimConfig
+
+
+def sample() -> Experiment:
+    """Small enough for two CPU cores and minutes: the built-in sample set, or any folder, from scratch."""
+    return Experiment(
+        recipe="sample",
+        data=DataConfig(frames=16, stride=3, width_px=96, height_px=72, crop_px=64, flip=True),
+        model=ModelConfig(classifier="small3d"),
+        loss=LossConfig(),
+        optim=OptimConfig(epochs=15, batch=4, lr=2e-3, enhancer_lr=1e-3),
+    )
+
+
+def arid_v1() -> Experiment:
+    """The paper's experiment on ARID v1.0: 64 frames of 112x112, 3D-ResNeXt-101 (Sec. IV, Table III)."""
+    return Experiment(recipe="arid-v1", data=DataConfig(dataset="arid-v1"))
+
+
+def arid_v1_16x224() -> Experiment:
+    """The paper's other input on ARID v1.0: 16 frames of 224x224 (Table III)."""
+    return Experiment(recipe="arid-v1-16x224", data=DataConfig(dataset="arid-v1", frames=16, crop_px=224))
+
+
+def arid_v15() -> Experiment:
+    """The paper's training on ARID v1.5, as released for the UG2+ challenge."""
+    return Experiment(recipe="arid-v15", data=DataConfig(dataset="arid-v15"))
+
+
+RECIPES: dict[str, Callable[[], Experiment]] = {
+    "sample": sample,
+    "arid-v1": arid_v1,
+    "arid-v1-16x224": arid_v1_16x224,
+    "arid-v15": arid_v15,
+}

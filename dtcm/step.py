@@ -1,0 +1,74 @@
+"""One step of training, and prediction: what every loop of this project runs, distributed or not."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dtcm.config import LossConfig, OptimConfig
+from dtcm.data.transforms import to_model_input
+from dtcm.losses import joint, spatio_temporal_consistency
+
+
+class Prediction(NamedTuple):
+    """What a model says of a batch of clips, on the CPU."""
+
+    logits: Tensor
+    """[B, C], float32."""
+    inconsistency: Tensor
+    """[B], L_STC of each clip (Eq. 4), the spatio-temporal inconsistency of Table XI."""
+
+
+def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+    """AdamW over two groups, the enhancer's parameters and the classifier's, each with its rate."""
+    enhancer_lr = config.lr if config.enhancer_lr is None else config.enhancer_lr
+    groups = [
+        {"params": list(model.get_submodule("enhancer").parameters()), "lr": enhancer_lr},
+        {"params": list(model.get_submodule("classifier").parameters()), "lr": config.lr},
+    ]
+    return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    clips_BTHWC: Tensor,
+    labels_B: Tensor,
+    config: LossConfig,
+    share: float = 1.0,
+) -> dict[str, float]:
+    """One step of Eq. 7 on uint8 clips; returns the total and every part, unweighted.
+
+    Args:
+        model: a DTCM in training mode, wrapped in DDP or not.
+        optimizer: of `make_optimizer`.
+        clips_BTHWC: uint8 RGB clips [B, T, H, W, 3] on any device.
+        labels_B: class indices [B].
+        config: weights and options of the loss.
+        share: this worker's clips over its even share of the global batch. DDP averages gradients over
+            workers as if each had as many clips; scaling by the share makes that the mean over clips.
+    """
+    device = next(model.parameters()).device
+    clip_BCTHW = to_model_input(clips_BTHWC, device)
+    with autocast(device):
+        output = model(clip_BCTHW)
+    loss = joint(output, labels_B.to(device, non_blocking=True), clip_BCTHW, config)
+    optimizer.zero_grad(set_to_none=True)
+    (loss.total * share).backward()
+    optimizer.step()
+    values = torch.stack([loss.total, *loss.parts.values()]).detach().float().tolist()
+    return dict(zip(("total", *loss.parts), values, strict=True))
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, clips_BTHWC: Tensor) -> Prediction:
+    """Logits and inconsistency of uint8 RGB clips [B, T, H, W, 3] by a model in eval mode, in float32."""
+    clip_BCTHW = to_model_input(clips_BTHWC, next(model.parameters()).device)
+    output = model(clip_BCTHW)
+    inconsistency = spatio_temporal_consistency(output.enhanced, clip_BCTHW, reduction="none")
+    return Prediction(output.logits.float().cpu(), inconsistency.float().cpu())
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 for the layers that stand it on a GPU, plain float32 on a CPU."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")

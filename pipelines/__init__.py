@@ -1,0 +1,1 @@
+"""Entry points: each parses its flags, calls components and prints where the results are."""

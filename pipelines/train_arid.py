@@ -1,0 +1,47 @@
+"""Train DTCM on dark videos, test it, and register the model.
+
+With no arguments: the built-in sample set, on this machine, in minutes. ARID itself:
+`python pipelines/train_arid.py --recipe arid-v1 --experiment.data.root /data/ARID`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from components.settings import Settings
+from components.workflow import Result, train_test_register
+from dtcm.config import Experiment
+from dtcm.recipes import RECIPES
+from pipelines.command_line import parse_with_recipe, run
+
+
+@dataclass(frozen=True)
+class TrainArguments:
+    """Train DTCM on dark videos, test it, and register the model."""
+
+    recipe: str = "sample"
+    """Named experiment from which the other flags start: sample, arid-v1, arid-v1-16x224 or arid-v15."""
+    experiment: Experiment = field(default_factory=Experiment)
+    settings: Settings = field(default_factory=Settings)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse, train, and say where the results are."""
+    arguments = parse_with_recipe(lambda recipe: TrainArguments(recipe, RECIPES[recipe]()), argv)
+    describe(train_test_register(arguments.experiment, arguments.settings))
+
+
+def describe(result: Result) -> None:
+    """Print what the run did and where its results are."""
+    test = result.test
+    print(
+        f"\nTest: {test['clips']:.0f} clips, Top-1 {test['top1']:.1%} "
+        f"(95 % interval {test['top1_low']:.1%} to {test['top1_high']:.1%}, chance {test['chance']:.1%}), "
+        f"Top-5 {test['top5']:.1%}, spatio-temporal inconsistency {test['inconsistency']:.3g}\n"
+        f"Run folder: {result.run.folder.uri}\n"
+        f"Registered: {result.model_version or 'not yet, MLflow could not be reached'}\n"
+        f"MLflow's page: mlflow server --backend-store-uri {result.tracking_uri} --host 127.0.0.1 --port 5000"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

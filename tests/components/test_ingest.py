@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from components.index import index
+from components.ingest import centre_clips, make_plan, subset, train_clips
+from components.settings import Settings
+from dtcm.data.datasets import load
+from dtcm.data.plan import centre_rows
+from dtcm.data.splits import assign_subsets
+from dtcm.data.transforms import load_clip
+
+
+@pytest.fixture(scope="module")
+def manifest(cluster, tiny, tmp_path_factory):
+    records, _ = assign_subsets(load(tiny.data), tiny.data, seed=0)
+    return index(records, tiny.data, Settings(storage=str(tmp_path_factory.mktemp("runs"))))
+
+
+@pytest.mark.parametrize(("world", "start"), [(1, 0), (2, 0), (3, 1)])
+def test_workers_together_see_the_global_batches_of_the_plan(manifest, tiny, world, start):
+    plan = make_plan(manifest, tiny)
+    paths = subset(manifest, "train")["path"].to_pylist()
+    labels = subset(manifest, "train")["label"].to_pylist()
+    rows = [row for rank in range(world) for row in train_clips(manifest, tiny, rank, world, start).take_all()]
+    expected = [row for step in range(start, plan.steps) for row in plan.rows(step)]
+    assert sorted((row["step"], row["slot"]) for row in rows) == [(row.step, row.slot) for row in expected]
+    found = {(row["step"], row["slot"]): row for row in rows}
+    for row in expected:
+        assert found[row.step, row.slot]["label"] == labels[row.video]
+        assert np.array_equal(found[row.step, row.slot]["clip"], load_clip(paths[row.video], row, tiny.data))
+
+
+def test_a_workers_clips_come_in_the_order_of_the_plan(manifest, tiny):
+    order = [(row["step"], row["slot"]) for row in train_clips(manifest, tiny, 1, 2, 0).take_all()]
+    assert order == sorted(order)
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_every_test_clip_comes_once_and_central(manifest, tiny, world):
+    part = subset(manifest, "test").to_pylist()
+    rows = [row for rank in range(world) for row in centre_clips(manifest, tiny, "test", rank, world).take_all()]
+    assert sorted(row["video"] for row in rows) == list(range(len(part)))
+    for row in rows:
+        video = part[row["video"]]
+        expected = load_clip(video["path"], centre_rows((video["frames"],), tiny.data)[0], tiny.data)
+        assert row["label"] == video["label"]
+        assert np.array_equal(row["clip"], expected)

@@ -1,0 +1,151 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file
+
+from components.ingest import subset
+from components.settings import Settings
+from components.storage import Folder
+from components.tester import predict_subset, read_bundle, score
+from components.workflow import train_test_register
+from dtcm import config
+from dtcm.data.plan import centre_rows
+from dtcm.data.transforms import load_clip
+
+
+@pytest.fixture(scope="module")
+def result(cluster, tiny, tmp_path_factory):
+    return train_test_register(tiny, Settings(storage=str(tmp_path_factory.mktemp("one"))))
+
+
+@pytest.fixture(scope="module")
+def folder(result):
+    return Path(result.run.folder.uri)
+
+
+def losses(folder):
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [record["metrics"]["total"] for record in records if record["kind"] == "train"]
+
+
+def test_the_run_folder_holds_everything(folder, tiny):
+    assert {path.name for path in folder.iterdir()} >= {
+        "config.json", "environment.json", "manifest.parquet", "metrics.jsonl", "checkpoints", "model",
+        "predictions.parquet", "report", "result.json", "mlflow.json",
+    }  # fmt: skip
+    assert config.from_json((folder / "config.json").read_text()) == tiny
+    assert not (folder / "RUNNING").exists()
+
+
+def test_every_step_epoch_and_the_test_have_a_record(folder):
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    steps = [record for record in records if record["kind"] == "train"]
+    assert [record["step"] for record in steps] == list(range(1, len(steps) + 1))
+    assert {"total", "ar", "sc", "tc", "stc", "exp", "col", "tv", "dark", "step_s", "wait_s"} == set(
+        steps[0]["metrics"]
+    )
+    assert [record["epoch"] for record in records if record["kind"] == "val"] == [1, 2]
+    assert records[-1]["kind"] == "test"
+
+
+def test_the_logged_total_is_eq_7_of_the_logged_parts(folder, tiny):
+    loss = tiny.loss
+    for line in (folder / "metrics.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        if record["kind"] == "train":
+            parts = record["metrics"]
+            dark = parts["exp"] + loss.w_col * parts["col"] + loss.w_tv * parts["tv"]
+            expected = parts["ar"] + loss.alpha * (loss.w_stc * (parts["sc"] + parts["tc"]) + dark)
+            assert parts["total"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_every_test_clip_is_predicted_once(result, folder):
+    predictions = pq.read_table(folder / "predictions.parquet")
+    test = subset(pq.read_table(folder / "manifest.parquet"), "test")
+    assert predictions["video_id"].to_pylist() == test["video_id"].to_pylist()
+    right = np.mean([row["label"] == row["predicted"] for row in predictions.to_pylist()])
+    assert result.test["top1"] == pytest.approx(right)
+
+
+def test_the_evaluator_says_what_validation_said_of_the_best_epoch(result, folder, tiny):
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    best = json.loads((folder / "checkpoints" / "step_00000006" / "progress.json").read_text())["best_step"]
+    logged = next(record["metrics"] for record in records if record["kind"] == "val" and record["step"] == best)
+    manifest = pq.read_table(folder / "manifest.parquet")
+    again = score(predict_subset(manifest, result.run.model, tiny, "val", workers=1, use_gpu=False))
+    assert again == pytest.approx({name: logged[name] for name in again}, rel=1e-4)
+
+
+def test_two_workers_train_on_the_same_batches(result, folder, tiny, tmp_path):
+    # The enhancer's batch statistics are those of a worker's part, so the curves agree only nearly.
+    other = train_test_register(tiny, Settings(workers=2, storage=str(tmp_path)))
+    assert losses(Path(other.run.folder.uri)) == pytest.approx(losses(folder), rel=0.05)
+    assert other.test["clips"] == result.test["clips"]
+
+
+def test_the_same_command_again_is_the_same_run(cluster, folder, result, tiny, tmp_path):
+    again = train_test_register(tiny, Settings(storage=str(tmp_path)))
+    assert losses(Path(again.run.folder.uri)) == losses(folder)
+    weights, expected = (
+        load_file(Path(run.folder.uri) / "model" / "model.safetensors") for run in (again.run, result.run)
+    )
+    assert all(np.array_equal(weights[name], expected[name]) for name in expected)
+
+
+def test_mlflow_has_parameters_curves_tags_and_figures(result, folder, tiny):
+    client = mlflow.MlflowClient(result.tracking_uri)
+    run = client.get_run(json.loads((folder / "mlflow.json").read_text())["run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["loss.alpha"] == "0.1"
+    assert run.data.tags["config_sha256"] == config.sha256(tiny)
+    assert {"dataset", "split", "recipe", "git_commit", "manifest_sha256"} <= set(run.data.tags)
+    curve = client.get_metric_history(run.info.run_id, "train/total")
+    assert [point.value for point in sorted(curve, key=lambda point: point.step)] == losses(folder)
+    assert run.data.metrics["test/top1"] == pytest.approx(result.test["top1"])
+    report = {artifact.path for artifact in client.list_artifacts(run.info.run_id, "report")}
+    assert {"report/curves.png", "report/confusion.png", "report/enhancement_1.png"} <= report
+
+
+FRESH = """
+import sys, mlflow, numpy as np
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model(f"models:/{sys.argv[2]}@challenger")
+clips = np.load(sys.argv[3])
+np.save(sys.argv[4], model.predict(clips, params={"output": "logits"}))
+assert np.allclose(model.predict(clips).sum(axis=1), 1)
+"""
+
+
+def test_the_registered_model_gives_the_same_logits_in_a_fresh_process(result, folder, tiny, tmp_path):
+    manifest = subset(pq.read_table(folder / "manifest.parquet"), "test").slice(0, 3).to_pylist()
+    clips = [load_clip(row["path"], centre_rows((row["frames"],), tiny.data)[0], tiny.data) for row in manifest]
+    np.save(tmp_path / "clips.npy", np.stack(clips))
+    name = result.model_version.split(" ")[0]
+    arguments = [result.tracking_uri, name, str(tmp_path / "clips.npy"), str(tmp_path / "logits.npy")]
+    subprocess.run([sys.executable, "-c", FRESH, *arguments], check=True, cwd=tmp_path)
+    expected = read_bundle(Folder(str(folder / "model"))).predict(np.stack(clips)).logits.numpy()
+    assert np.array_equal(np.load(tmp_path / "logits.npy"), expected)
+    logged = [row["logits"] for row in pq.read_table(folder / "predictions.parquet").slice(0, 3).to_pylist()]
+    assert expected == pytest.approx(np.array(logged), abs=1e-5)
+
+
+def test_nothing_registered_is_pickled(result):
+    version = mlflow.MlflowClient(result.tracking_uri).get_model_version(*result.model_version.split(" version "))
+    path = Path(mlflow.artifacts.download_artifacts(version.source, tracking_uri=result.tracking_uri))
+    names = {file.name for file in path.rglob("*") if file.is_file()}
+    assert "model.safetensors" in names
+    assert not {name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".pth"))}
+
+
+def test_training_goes_on_while_mlflow_is_down(cluster, tiny, tmp_path, capsys):
+    settings = Settings(storage=str(tmp_path), tracking_uri="http://127.0.0.1:9")
+    finished = train_test_register(config.with_overrides(tiny, {"optim.epochs": 1}), settings)
+    assert finished.model_version == ""
+    assert len(losses(Path(finished.run.folder.uri))) == 3
+    assert "MLflow cannot be reached" in capsys.readouterr().out
