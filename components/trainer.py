@@ -29,6 +29,7 @@ from components.settings import Settings
 from components.storage import Folder, latest_checkpoint, prune_checkpoints, read_checkpoint, write_checkpoint
 from dtcm import checkpoint, metrics
 from dtcm.config import Experiment
+from dtcm.models.batchnorm import synchronized
 from dtcm.models.dtcm import build
 from dtcm.seeding import seed_everything
 from dtcm.step import make_optimizer, predict, train_step
@@ -100,6 +101,8 @@ def train_worker(job: dict[str, Any]) -> None:
     seed_everything(experiment.seed)
 
     model = build(experiment.model, job["num_classes"], experiment.data.frames, experiment.data.crop_px)
+    if world > 1:
+        model = synchronized(model, get_device())
     model.to(get_device())
     optimizer = make_optimizer(model, experiment.optim)
     progress, records = _resume(run, model, optimizer)
@@ -165,9 +168,6 @@ def _close_epoch(
 
 def _validate(model: nn.Module, clips: DataIterator, batch: int) -> dict[str, float]:
     """Figures over the validation part; each clip counts once, whatever the number of workers."""
-    if dist.get_world_size() > 1:
-        for buffer in model.buffers():  # running statistics as rank 0 has them, which are those that are stored
-            dist.broadcast(buffer, 0)
     model.eval()
     found = [
         (label, logits, inconsistency)

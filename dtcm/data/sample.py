@@ -106,9 +106,11 @@ def render_clip(action: str, group: int, index: int, seed: int = 0, *, bright: b
     of_clip = np.random.default_rng(np.random.SeedSequence((seed, ACTIONS.index(action), group, index)))
     body, scene, luma = _draw_group(seed, group)
     actor, chair, camera = _stage(action, body, of_clip)
+    seen = sample_scene.project(actor, camera)
+    spot = sample_scene.project(sample_actor.shadow(actor), camera)
     luma *= of_clip.uniform(0.88, 1.12)
     room = scene.reflectance.copy()
-    sample_scene.draw(room, chair, camera, scene.to_light, 0)
+    sample_scene.draw(room, sample_scene.project(chair, camera), scene.to_light, 0)
     photons, read_noise = of_clip.uniform(3000, 6000), 2e-4
     flicker = of_clip.uniform(0, 0.02)
     if bright:
@@ -120,8 +122,8 @@ def render_clip(action: str, group: int, index: int, seed: int = 0, *, bright: b
     frames = np.empty((len(exposures), HEIGHT_PX, WIDTH_PX, 3), np.uint8)
     for t in range(len(frames)):
         reflectance = room.copy()
-        sample_scene.draw_shadow(reflectance, actor, camera, t)
-        sample_scene.draw(reflectance, actor, camera, scene.to_light, t)
+        sample_scene.draw_shadow(reflectance, spot, t)
+        sample_scene.draw(reflectance, seen, scene.to_light, t)
         linear = (reflectance * scene.light + scene.glow) * exposures[t]
         frames[t] = sample_scene.sense(linear, sample_scene.window(noise, of_clip), photons, read_noise)
     return frames

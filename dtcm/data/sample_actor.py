@@ -72,14 +72,20 @@ def bones(body: Body, motion: Motion, heading_deg: float, right_handed: bool, ho
 def chair(height_m: float, heading_deg: float, beside_m: float) -> Bones:
     """A chair for a person of that height who faces `heading_deg`, moved `beside_m` to one side; T is 1."""
     seat, front, back, half = 0.20 * height_m, -0.10 * height_m, -0.36 * height_m, 0.11 * height_m
-    rods = [((x, seat, front), (x, seat, back)) for x in (-half, 0.0, half)]
+    rods = [((x, seat, front), (x, seat, back)) for x in np.linspace(-half, half, 5)]
     rods += [((x, 0.0, z), (x, seat, z)) for x in (-half, half) for z in (front, back)]
     rods += [((x, seat, back), (x, 2.1 * seat, back)) for x in (-half, half)]
     rods += [((-half, share * seat, back), (half, share * seat, back)) for share in (1.7, 2.1)]
     ends = np.add(rods, (beside_m, 0, 0))
     radii = np.full((len(rods), 2), 0.014 * height_m)
-    radii[:3] *= 2
+    radii[:5] *= 2
     return Bones(_turned(ends[None], np.array([heading_deg])), radii, np.full((len(rods), 3), 0.16))
+
+
+def shadow(body_bones: Bones) -> Bones:
+    """The spot on the floor below a body, as one flat capsule."""
+    below = body_bones.ends_m.mean((1, 2)) * (1, 0, 1)
+    return Bones(np.stack([below, below], 1)[:, None], np.full((1, 2), 0.35), np.zeros((1, 3)))
 
 
 def _joints(height_m: float, pose: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

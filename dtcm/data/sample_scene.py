@@ -26,6 +26,19 @@ class Camera(NamedTuple):
     """Where the camera's axis, `height_m` above the floor, meets the image: x from the left, y from the top."""
 
 
+class Outlines(NamedTuple):
+    """Capsules in the image."""
+
+    ends_px: np.ndarray
+    """[T, bones, 2, 2] as (x, y)."""
+    radii_px: np.ndarray
+    """[T, bones, 2]."""
+    depth_m: np.ndarray
+    """[T, bones], distance from the camera."""
+    colors: np.ndarray
+    """[bones, 3], linear reflectance."""
+
+
 class Scene(NamedTuple):
     """What stands still: reflectance of the room, and the light on it."""
 
@@ -64,37 +77,28 @@ def draw_scene(rng: np.random.Generator, floor_px: int, pale: bool) -> Scene:
     return Scene(*(part.astype(np.float32) for part in scene))
 
 
-def project(bones: Bones, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Capsules in the image: ends [T, bones, 2, 2] as (x, y), radii [T, bones, 2], in pixels; depth [T, bones]."""
+def project(bones: Bones, camera: Camera) -> Outlines:
+    """The capsules as the camera sees them."""
     right, up, towards = np.moveaxis(bones.ends_m, -1, 0)
     depth = np.maximum(camera.distance_m - towards, 0.5)
     scale = camera.focal_px / depth
     ends = np.stack([camera.center_px[0] + scale * right, camera.center_px[1] - scale * (up - camera.height_m)], -1)
-    return ends, scale * bones.radii_m, depth.mean(-1)
+    return Outlines(ends, scale * bones.radii_m, depth.mean(-1), bones.colors.astype(np.float32))
 
 
-def draw(reflectance: np.ndarray, bones: Bones, camera: Camera, to_light: np.ndarray, frame: int) -> None:
+def draw(reflectance: np.ndarray, seen: Outlines, to_light: np.ndarray, frame: int) -> None:
     """Draw the capsules of one frame, the farthest first, onto `reflectance` [H, W, 3] in place."""
-    ends, radii, depth = project(Bones(bones.ends_m[frame : frame + 1], *bones[1:]), camera)
-    for i in np.argsort(-depth[0]):
-        _capsule(reflectance, ends[0, i], radii[0, i], bones.colors[i], to_light)
+    for i in np.argsort(-seen.depth_m[frame]):
+        _capsule(reflectance, seen.ends_px[frame, i], seen.radii_px[frame, i], seen.colors[i], to_light)
 
 
-def draw_shadow(reflectance: np.ndarray, bones: Bones, camera: Camera, frame: int) -> None:
-    """Darken the floor below the body, less the higher its feet are."""
-    points = bones.ends_m[frame].reshape(-1, 3)
-    height = points[:, 1].min()
-    flat = Bones(
-        (points.mean(0) * (1, 0, 1))[None, None, None].repeat(2, 2),
-        np.full((1, 2), 0.32 + 0.3 * height),
-        bones.colors[:1],
-    )
-    ends, radii, _ = project(flat, camera)
-    (x, y), radius = ends[0, 0, 0], radii[0, 0, 0]
+def draw_shadow(reflectance: np.ndarray, spot: Outlines, frame: int) -> None:
+    """Darken an ellipse of the floor, in place, where the capsule `spot` lies."""
+    (x, y), radius = spot.ends_px[frame, 0, 0], spot.radii_px[frame, 0, 0]
     rows, columns = _box(y - radius / 3, y + radius / 3, HEIGHT_PX), _box(x - radius, x + radius, WIDTH_PX)
-    dy, dx = (np.arange(*rows)[:, None] - y) * 3 / radius, (np.arange(*columns) - x) / radius
-    dark = np.clip(1 - dx**2 - dy**2, 0, 1) * 0.6 / (1 + 4 * height)
-    reflectance[slice(*rows), slice(*columns)] *= (1 - dark)[..., None].astype(np.float32)
+    down, across = (np.arange(rows.start, rows.stop)[:, None] - y) * 3, np.arange(columns.start, columns.stop) - x
+    dark = 0.6 * np.maximum(1 - (down**2 + across**2) / radius**2, 0)
+    reflectance[rows, columns] *= (1 - dark)[..., None].astype(np.float32)
 
 
 def exposure_for(luma: float, linear: np.ndarray) -> float:
@@ -135,29 +139,25 @@ def _capsule(canvas: np.ndarray, ends: np.ndarray, radii: np.ndarray, color: np.
     """Blend one tapered capsule onto `canvas`, shaded as the round solid that it is, with a soft edge of a pixel."""
     (ax, ay), (bx, by) = ends
     rim = radii.max() + 1
-    rows, columns = (
-        _box(min(ay, by) - rim, max(ay, by) + rim, HEIGHT_PX),
-        _box(min(ax, bx) - rim, max(ax, bx) + rim, WIDTH_PX),
-    )
-    if rows[0] >= rows[1] or columns[0] >= columns[1]:
-        return
-    y = np.arange(*rows, dtype=np.float32)[:, None] - np.float32(ay)
-    x = np.arange(*columns, dtype=np.float32) - np.float32(ax)
+    rows = _box(min(ay, by) - rim, max(ay, by) + rim, HEIGHT_PX)
+    columns = _box(min(ax, bx) - rim, max(ax, bx) + rim, WIDTH_PX)
+    y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] - np.float32(ay)
+    x = np.arange(columns.start, columns.stop, dtype=np.float32) - np.float32(ax)
     dx, dy = np.float32(bx - ax), np.float32(by - ay)
-    along = np.clip((x * dx + y * dy) / max(dx * dx + dy * dy, np.float32(1e-3)), 0, 1)
+    along = np.minimum(np.maximum((x * dx + y * dy) / max(dx * dx + dy * dy, np.float32(1e-3)), 0), 1)
     radius = np.float32(radii[0]) + along * np.float32(radii[1] - radii[0])
     x, y = (x - along * dx) / radius, (y - along * dy) / radius
     squared = x * x + y * y
-    cover = np.clip((1 - np.sqrt(squared)) * radius + np.float32(0.5), 0, 1)
+    cover = np.minimum(np.maximum((1 - np.sqrt(squared)) * radius + np.float32(0.5), 0), 1)
     facing = x * to_light[0] - y * to_light[1] + np.sqrt(np.maximum(1 - squared, 0)) * to_light[2]
     shade = np.float32(0.5) + np.float32(0.7) * np.maximum(facing, 0)
-    patch = canvas[slice(*rows), slice(*columns)]
-    patch += cover[..., None] * (shade[..., None] * color.astype(np.float32) - patch)
+    patch = canvas[rows, columns]
+    patch += cover[..., None] * (shade[..., None] * color - patch)
 
 
-def _box(low: float, high: float, size: int) -> tuple[int, int]:
-    """First and last-plus-one pixel of an interval, kept within the image."""
-    return int(min(max(low, 0), size)), int(min(max(high + 1, 0), size))
+def _box(low: float, high: float, size: int) -> slice:
+    """The pixels of an interval, as far as they lie within the image; empty where none does."""
+    return slice(int(min(max(low, 0), size)), int(min(max(high + 1, 0), size)))
 
 
 def _texture(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -1,5 +1,5 @@
-import ray
 import pytest
+import ray
 
 from components import cluster as cluster_module
 

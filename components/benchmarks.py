@@ -1,0 +1,87 @@
+"""Measurements of what Ray costs, against the same work without it, in one run on one machine."""
+
+import os
+import statistics
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import pyarrow as pa
+import torch
+
+from components.cluster import cluster
+from components.index import index
+from components.ingest import make_plan, subset, train_clips
+from components.runs import open_run
+from components.settings import Settings
+from components.trainer import train
+from components.workflow import find_videos
+from dtcm.benchmarks import plain_step_times
+from dtcm.config import DataConfig, Experiment, with_overrides
+from dtcm.data.datasets import classes
+from dtcm.data.plan import PlanRow
+from dtcm.data.transforms import load_clip
+
+
+def ray_ratios(experiment: Experiment, clips: int, steps: int) -> dict[str, float]:
+    """Ray Data's clips per second over the bare decoder's, and Ray Train's step over a plain one.
+
+    Args:
+        experiment: its data are decoded and its model is trained.
+        clips: how many clips to decode each way.
+        steps: training steps each way; the first fifth warms up and does not count.
+    """
+    records = find_videos(experiment)
+    experiment = with_overrides(experiment, {"optim.epochs": 1 + steps * experiment.optim.batch // len(records)})
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(storage=folder)
+        with cluster(settings):
+            manifest = index(records, experiment.data, settings)
+            figures = _decoding(manifest, experiment, clips)
+            figures |= _training(manifest, experiment, len(classes(records)), settings)
+    return figures
+
+
+def _decoding(manifest: pa.Table, experiment: Experiment, clips: int) -> dict[str, float]:
+    """Both ways use as many processes as the machine has cores and neither counts its start."""
+    epochs = 1 + clips // subset(manifest, "train").num_rows
+    planned = with_overrides(experiment, {"optim.epochs": epochs})
+    plan, paths = make_plan(manifest, planned), subset(manifest, "train")["path"].to_pylist()
+    rows = [row for step in range(plan.steps) for row in plan.rows(step)]
+    cores = os.cpu_count() or 1
+    with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
+        list(pool.map(_decode, paths[:cores], rows[:cores], [plan.data] * cores))
+        start_s = time.perf_counter()
+        list(pool.map(_decode, [paths[row.video] for row in rows], rows, [plan.data] * len(rows), chunksize=8))
+        bare_s = time.perf_counter() - start_s
+    batches = iter(train_clips(manifest, planned, 0, 1, 0).iter_batches(batch_size=plan.batch, prefetch_batches=2))
+    next(batches)
+    start_s, count = time.perf_counter(), 0
+    for batch in batches:
+        count += len(batch["label"])
+    ray_s = time.perf_counter() - start_s
+    bare, with_ray = len(rows) / bare_s, count / ray_s
+    return {"bare_clips_per_s": bare, "ray_clips_per_s": with_ray, "decoding_ratio": with_ray / bare}
+
+
+def _decode(path: str, row: PlanRow, data: DataConfig) -> int:
+    torch.set_num_threads(1)
+    return load_clip(path, row, data).nbytes
+
+
+def _training(manifest: pa.Table, experiment: Experiment, num_classes: int, settings: Settings) -> dict[str, float]:
+    plan, part = make_plan(manifest, experiment), subset(manifest, "train").to_pylist()
+    batches = []
+    for step in range(min(8, plan.steps)):
+        rows = plan.rows(step)
+        clips = [torch.from_numpy(load_clip(part[row.video]["path"], row, plan.data)) for row in rows]
+        batches.append((torch.stack(clips), torch.tensor([part[row.video]["label"] for row in rows])))
+    plain_s = plain_step_times(experiment, num_classes, batches, plan.steps, threads=os.cpu_count() or 1)
+    run = open_run(experiment, settings, manifest)
+    train(run, manifest, num_classes, settings, use_gpu=torch.cuda.is_available())
+    steps = [record["metrics"] for record in run.read_metrics() if record["kind"] == "train"]
+    warm = len(steps) // 5
+    plain, with_ray = (statistics.median(times[warm:]) for times in (plain_s, [step["step_s"] for step in steps]))
+    waiting = sum(step["wait_s"] for step in steps[warm:]) / sum(step["step_s"] for step in steps[warm:])
+    return {"plain_step_s": plain, "ray_step_s": with_ray, "step_ratio": with_ray / plain, "wait_share": waiting}

@@ -1,0 +1,46 @@
+"""The direction of imports: pipelines use components, components use the library, never the other way."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FORBIDDEN = {
+    "dtcm": {"ray", "mlflow", "boto3", "tyro", "components", "pipelines"},
+    "components": {"tyro", "pipelines"},
+}
+ONLY_IMPORTERS = {
+    "mlflow": {"components/registry.py", "components/served_model.py"},
+    "tyro": {"pipelines/command_line.py", "pipelines/benchmark.py", "pipelines/test_model.py"},
+    "decord": {"dtcm/data/decode.py"},
+}
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("package", sorted(FORBIDDEN))
+def test_no_package_imports_what_stands_above_it(package):
+    wrong = {
+        str(path.relative_to(ROOT)): found
+        for path in (ROOT / package).rglob("*.py")
+        if (found := FORBIDDEN[package] & set(imported(path)))
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("package", sorted(ONLY_IMPORTERS))
+def test_one_place_knows_each_backend(package):
+    importers = {
+        str(path.relative_to(ROOT))
+        for folder in ("dtcm", "components", "pipelines")
+        for path in (ROOT / folder).rglob("*.py")
+        if package in imported(path)
+    }
+    assert importers <= ONLY_IMPORTERS[package]
