@@ -5,10 +5,12 @@ Every entry point that trains calls `train_test_register`; nothing else sets up 
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from components.cluster import cluster
@@ -17,11 +19,12 @@ from components.ingest import make_plan, subset
 from components.registry import Tracker
 from components.runs import Run, close_run, open_run
 from components.settings import Settings
-from components.tester import predict_subset, score
+from components.storage import Folder
+from components.tester import predict_subset, read_bundle, score
 from components.trainer import best_weights, next_step, train
 from components.watch import watched
 from dtcm import figures, metrics
-from dtcm.bundle import Bundle, bundle_files, bundle_from_files
+from dtcm.bundle import CLASSES, Bundle, bundle_files, bundle_from_files
 from dtcm.config import Experiment
 from dtcm.data.datasets import classes, load
 from dtcm.data.plan import centre_rows
@@ -31,6 +34,7 @@ from dtcm.data.splits import assign_subsets
 from dtcm.data.transforms import check, load_clip, to_model_input
 from dtcm.errors import BadInput
 from dtcm.models.dtcm import build
+from dtcm.step import dry_step
 
 SHOWN_CLIPS = 3
 """Test clips of which the report shows frames."""
@@ -55,7 +59,7 @@ def train_test_register(experiment: Experiment, settings: Settings) -> Result:
     """
     records = find_videos(experiment)
     names = tuple(classes(records))
-    check_experiment(experiment, len(names), settings)
+    check_experiment(experiment, records, settings)
     with cluster(settings) as use_gpu:
         manifest = index(records, experiment.data, settings)
         run = open_run(experiment, settings, manifest)
@@ -81,6 +85,47 @@ def train_test_register(experiment: Experiment, settings: Settings) -> Result:
     return Result(run, test, version, settings.mlflow_uri)
 
 
+def test_model(run_folder: str, root: str, whole: bool, out: str, settings: Settings) -> dict[str, float]:
+    """The figures of a run's best model on a data set whose classes the model knows.
+
+    Args:
+        run_folder: path or URI of the run.
+        root: folder of the videos; empty for those that the run was trained for.
+        whole: test on every video, not only on the test part.
+        out: Parquet file for the predictions; empty if they are not wanted.
+        settings: where to compute and to keep the index.
+
+    Raises BadInput if there is no model in the run folder, or a class that it does not know.
+    """
+    model = Folder(run_folder.rstrip("/")) / "model"
+    if not model.has(CLASSES):
+        raise BadInput(f"There is no trained model in {run_folder}; name the folder of a finished run.")
+    trained = read_bundle(model)
+    known, data = trained.classes, trained.experiment.data
+    experiment = replace(trained.experiment, data=replace(data, root=root, dataset="", lists="") if root else data)
+    records = find_videos(experiment)
+    if unknown := sorted({record.class_name for record in records} - set(known)):
+        raise BadInput(f"The model does not know the class {unknown[0]!r}; it knows {', '.join(known)}.")
+    records = [replace(record, label=known.index(record.class_name)) for record in records]
+    if whole:
+        records = [replace(record, subset="test") for record in records]
+    with cluster(settings) as use_gpu:
+        manifest = index(records, experiment.data, settings)
+        predictions = predict_subset(manifest, model, experiment, "test", settings.workers, use_gpu)
+    if out:
+        pq.write_table(predictions, out)
+    return score(predictions)
+
+
+def describe_test(test: dict[str, float]) -> str:
+    """The figures of a test as a line to print."""
+    return (
+        f"Test: {test['clips']:.0f} clips, Top-1 {test['top1']:.1%} "
+        f"(95 % interval {test['top1_low']:.1%} to {test['top1_high']:.1%}, chance {test['chance']:.1%}), "
+        f"Top-5 {test['top5']:.1%}, spatio-temporal inconsistency {test['inconsistency']:.3g}"
+    )
+
+
 def find_videos(experiment: Experiment) -> list[VideoRecord]:
     """The listed videos with their subsets, the sample set's where no root is named.
 
@@ -96,17 +141,29 @@ def find_videos(experiment: Experiment) -> list[VideoRecord]:
     return records
 
 
-def check_experiment(experiment: Experiment, num_classes: int, settings: Settings) -> None:
-    """Raise BadInput for what cannot be trained: crop, T, names, weights, batch and workers."""
+def check_experiment(experiment: Experiment, records: Sequence[VideoRecord], settings: Settings) -> None:
+    """Raise BadInput for what cannot be trained: subsets, crop, T, names, weights, batch and workers."""
     check(experiment.data)
+    num_classes = len(classes(records))
+    for name in ("train", "test"):
+        if not any(record.subset == name for record in records):
+            raise BadInput(f"There is no {name} video; check the lists, or --experiment.data.test-fraction.")
     logging.getLogger("dtcm").setLevel(logging.INFO)
     logging.basicConfig(format="%(message)s")
-    build(experiment.model, num_classes, experiment.data.frames, experiment.data.crop_px)
     if experiment.optim.batch < settings.workers:
         raise BadInput(
             f"A batch of {experiment.optim.batch} cannot be shared by {settings.workers} workers; "
             "raise --experiment.optim.batch or lower --settings.workers."
         )
+    model = build(experiment.model, num_classes, experiment.data.frames, experiment.data.crop_px)
+    try:
+        dry_step(model, experiment, experiment.optim.batch // settings.workers)
+    except (ValueError, RuntimeError) as error:
+        raise BadInput(
+            f"{experiment.model.classifier} cannot be trained on {experiment.data.frames} frames of "
+            f"{experiment.data.crop_px}x{experiment.data.crop_px} px ({str(error).splitlines()[0]}); "
+            "choose other --experiment.data.frames or --experiment.data.crop-px."
+        ) from error
 
 
 def write_report(run: Run, manifest: pa.Table, predictions: pa.Table, bundle: Bundle) -> None:

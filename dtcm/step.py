@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dtcm.config import LossConfig, OptimConfig
+from dtcm.config import Experiment, LossConfig, OptimConfig
 from dtcm.data.transforms import to_model_input
 from dtcm.losses import joint, spatio_temporal_consistency
 
@@ -58,6 +58,17 @@ def train_step(
     optimizer.step()
     values = torch.stack([loss.total, *loss.parts.values()]).detach().float().tolist()
     return dict(zip(("total", *loss.parts), values, strict=True))
+
+
+def dry_step(model: nn.Module, experiment: Experiment, clips: int) -> None:
+    """Go through a training step without computing anything, for the errors that it would raise.
+
+    The model is moved to the meta device and of no use afterwards.
+    """
+    data, meta = experiment.data, torch.device("meta")
+    clip_BCTHW = torch.empty(clips, 3, data.frames, data.crop_px, data.crop_px, device=meta)
+    output = model.to(meta).train()(clip_BCTHW)
+    joint(output, torch.zeros(clips, dtype=torch.long, device=meta), clip_BCTHW, experiment.loss)
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from components.settings import Settings
-from components.workflow import Result, train_test_register
+from components.workflow import Result, describe_test, train_test_register
 from dtcm.config import Experiment
 from dtcm.recipes import RECIPES
 from pipelines.command_line import parse_with_recipe, run
@@ -32,11 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def describe(result: Result) -> None:
     """Print what the run did and where its results are."""
-    test = result.test
     print(
-        f"\nTest: {test['clips']:.0f} clips, Top-1 {test['top1']:.1%} "
-        f"(95 % interval {test['top1_low']:.1%} to {test['top1_high']:.1%}, chance {test['chance']:.1%}), "
-        f"Top-5 {test['top5']:.1%}, spatio-temporal inconsistency {test['inconsistency']:.3g}\n"
+        f"\n{describe_test(result.test)}\n"
         f"Run folder: {result.run.folder.uri}\n"
         f"Registered: {result.model_version or 'not yet, MLflow could not be reached'}\n"
         f"MLflow's page: mlflow server --backend-store-uri {result.tracking_uri} --host 127.0.0.1 --port 5000"

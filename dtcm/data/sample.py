@@ -39,7 +39,7 @@ _FRAMES = {
     "Sit": (42, 75), "Stand": (42, 75), "Turn": (34, 70), "Walk": (48, 80), "Wave": (48, 105),
 }  # fmt: skip
 """Fewest and most frames of a clip, by action."""
-_LUMA = (9.0, 38.0)
+_LUMA = (7.5, 36.0)
 """Mean luma of the darkest and the brightest group, in 0..255; ARID's median is about 16."""
 _MARKER = "sample.json"
 
@@ -60,7 +60,7 @@ class ClipId(NamedTuple):
 def make_sample(
     folder: Path | None = None, clips_per_class: int = CLIPS_PER_CLASS, seed: int = 0, processes: int | None = None
 ) -> Path:
-    """The folder of the sample set, which is written if it is not there yet (about 30 s on two cores).
+    """The folder of the sample set, which is written if it is not there yet (about 25 s on two cores).
 
     It holds `clips/<Class>/<Class>_<group>_<index>.mp4` and, in `lists/`, ARID's list files. The set appears
     whole or not at all: it is written beside its place and renamed, so several processes may ask at once.

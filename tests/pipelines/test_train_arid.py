@@ -125,7 +125,13 @@ def spoil_class_id(root):
         (spoil_class_id, [], "7"),
         (None, ["--experiment.data.split=9"], "9"),
         (None, ["--experiment.data.crop-px=31"], "31 px does not fit"),
+        (None, ["--experiment.data.crop-px=12"], "no 16x16 region"),
         (None, ["--experiment.data.frames=0"], "must be at least 1"),
+        (
+            None,
+            ["--experiment.model.classifier=r3d-18", "--experiment.optim.batch=1", "--experiment.data.frames=1"],
+            "r3d-18 cannot be trained on 1 frames of 24x24",
+        ),
         (None, ["--experiment.model.classifier=resnext3d-11"], "resnext3d-101"),
         (None, ["--experiment.model.k=0"], "k"),
         (None, ["--settings.workers=3"], "3 workers"),
