@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
-from ray.data import DataIterator, Dataset, ExecutionOptions
+from ray.data import DataIterator, Dataset, ExecutionOptions, ExecutionResources
 from ray.train import DataConfig as TrainDataConfig
 
 from dtcm.config import DataConfig, Experiment
@@ -21,6 +21,10 @@ from dtcm.data.transforms import load_clip
 
 CLIPS_PER_TASK = 8
 """Enough to hide a task's overhead of some milliseconds, few enough to start quickly."""
+
+CLIPS_AHEAD = 128
+"""Decoded clips that may wait for their step: enough that no step waits, few enough that decoding does not take
+the cores from training for minutes by running far ahead."""
 
 Row = dict[str, Any]
 
@@ -52,7 +56,7 @@ def train_clips(manifest: pa.Table, experiment: Experiment, rank: int, world: in
     plan = make_plan(manifest, experiment)
     load = partial(_step_clips, plan=plan, videos=_videos(manifest, "train"), rank=rank, world=world, start=start_step)
     slots = len(range(rank, plan.batch, world))
-    return _range(plan.steps - start_step, clips_each=slots).flat_map(load)
+    return _range(plan.steps - start_step, slots, experiment.data).flat_map(load)
 
 
 def centre_clips(manifest: pa.Table, experiment: Experiment, name: str, rank: int = 0, world: int = 1) -> Dataset:
@@ -62,7 +66,7 @@ def centre_clips(manifest: pa.Table, experiment: Experiment, name: str, rank: in
     """
     videos = _videos(manifest, name)
     load = partial(_centre_clip, videos=videos, data=experiment.data, rank=rank, world=world)
-    return _range(len(range(rank, len(videos), world)), clips_each=1).map(load)
+    return _range(len(range(rank, len(videos), world)), 1, experiment.data).map(load)
 
 
 class PlanShards(TrainDataConfig):
@@ -93,10 +97,13 @@ class PlanShards(TrainDataConfig):
         return clips.streaming_split(1)[0]
 
 
-def _range(count: int, clips_each: int) -> Dataset:
+def _range(count: int, clips_each: int, data: DataConfig) -> Dataset:
     """Integers below `count`, kept in order, in tasks of about CLIPS_PER_TASK clips."""
     numbers = ray.data.range(count, override_num_blocks=max(1, math.ceil(count * clips_each / CLIPS_PER_TASK)))
-    numbers.context.execution_options = ExecutionOptions(preserve_order=True)
+    ahead_bytes = CLIPS_AHEAD * data.frames * data.crop_px**2 * 3
+    numbers.context.execution_options = ExecutionOptions(
+        preserve_order=True, resource_limits=ExecutionResources(object_store_memory=ahead_bytes)
+    )
     return numbers
 
 

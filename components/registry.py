@@ -167,11 +167,10 @@ def _log_model(experiment: Experiment, files: dict[str, bytes]) -> Any:
         ParamSchema([ParamSpec("output", "string", "probabilities")]),
     )
     packages = ("torch", "numpy", "safetensors", "decord2", "pyarrow", "av", "mlflow")
-    with tempfile.TemporaryDirectory() as folder:
+    # MLflow warns that an example (megabytes of JSON) or type hints are missing; the signature says it all.
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True):
         for name, content in files.items():
             (Path(folder) / name).write_bytes(content)
-        # The signature says what an example would; one of 64 frames would be megabytes of JSON.
-        warnings.filterwarnings("ignore", message=".*input example was not provided.*|.*Add type hints.*")
         return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(SERVED_MODEL),

@@ -1,16 +1,18 @@
-"""The one evaluator: the central clip, centre-cropped, of every video of a subset, by Ray Data.
+"""The one evaluator: the central clip, centre-cropped, of every video of a subset.
 
-Ray decodes in tasks and predicts in actors that hold the model; the result is a table with one row per
-video, from which every figure is computed.
+Ray Data decodes and actors that hold the model predict, each its share of the clips. The result is a
+table with one row per video, from which every figure is computed.
 """
 
 import os
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import ray
 import torch
-from ray.data import ActorPoolStrategy
+from ray.data import DataIterator
 
 from components.ingest import centre_clips, subset
 from components.storage import Folder
@@ -18,22 +20,24 @@ from dtcm import metrics
 from dtcm.bundle import FILES, Bundle, bundle_from_files
 from dtcm.config import Experiment
 
+RETRIES = 3
+"""How often a predictor that is lost begins its share again."""
+
 
 class Predictor:
-    """A model in an actor: adds logits and inconsistency to batches of clips."""
+    """A model in an actor of its own."""
 
     def __init__(self, model: Folder, threads: int) -> None:
         torch.set_num_threads(threads)
         self.bundle = read_bundle(model, "cuda" if torch.cuda.is_available() else "cpu")
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Rows of clips in, rows of figures out."""
-        prediction = self.bundle.predict(batch["clip"])
-        return {
-            "video": batch["video"],
-            "logits": prediction.logits.numpy(),
-            "inconsistency": prediction.inconsistency.numpy(),
-        }
+    def predict(self, clips: DataIterator, batch: int) -> list[tuple[int, np.ndarray, float]]:
+        """Place in the subset, logits [C] and inconsistency of every clip of a stream."""
+        found = []
+        for rows in clips.iter_batches(batch_size=batch, prefetch_batches=2):
+            logits, inconsistency = self.bundle.predict(rows["clip"])
+            found += zip(rows["video"].tolist(), logits.numpy(), inconsistency.tolist(), strict=True)
+        return found
 
 
 def predict_subset(
@@ -44,25 +48,25 @@ def predict_subset(
     Returns:
         A table sorted by video_id: video_id, class_name, label, predicted, logits, inconsistency, dv.
     """
+    needs: dict[str, Any] = {"num_gpus": 1} if use_gpu else {"num_cpus": 1}
+    actor: Any = ray.remote(Predictor).options(max_restarts=RETRIES, max_task_retries=RETRIES, **needs)
+    workers, batch = min(workers, subset(manifest, name).num_rows), experiment.optim.batch
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    predictors = [actor.remote(model, threads) for _ in range(workers)]
+    calls = [
+        predictor.predict.remote(centre_clips(manifest, experiment, name, rank, workers).iterator(), batch)
+        for rank, predictor in enumerate(predictors)
+    ]
+    _, logits, inconsistency = zip(*sorted(chain(*ray.get(calls)), key=lambda row: row[0]), strict=True)
     part = subset(manifest, name)
-    predictions = centre_clips(manifest, experiment, name).map_batches(
-        Predictor,
-        fn_constructor_args=(model, max(1, (os.cpu_count() or 1) // workers)),
-        batch_size=experiment.optim.batch,
-        compute=ActorPoolStrategy(size=workers),
-        num_gpus=1 if use_gpu else 0,
-        num_cpus=0 if use_gpu else 1,
-    )
-    rows = sorted(predictions.take_all(), key=lambda row: row["video"])
-    logits = np.stack([row["logits"] for row in rows])
     return pa.table(
         {
             "video_id": part["video_id"],
             "class_name": part["class_name"],
             "label": part["label"],
-            "predicted": logits.argmax(axis=1),
+            "predicted": [int(row.argmax()) for row in logits],
             "logits": pa.array(list(logits)),
-            "inconsistency": [float(row["inconsistency"]) for row in rows],
+            "inconsistency": list(inconsistency),
             "dv": part["dv"],
         }
     )

@@ -67,6 +67,8 @@ def train(run: Run, manifest: pa.Table, num_classes: int, settings: Settings, us
         run_config=RunConfig(  # ty: ignore[invalid-argument-type]
             name="ray",
             storage_path=run.folder.uri,
+            # Threads that spin while they wait for each other lose most of their time where decoders share the cores.
+            worker_runtime_env={"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},  # ty: ignore[unknown-argument]
             failure_config=FailureConfig(max_failures=settings.max_failures),  # ty: ignore[invalid-argument-type]
         ),
     )

@@ -41,7 +41,7 @@ def job_cluster(tmp_path_factory):
         env={name: value for name, value in environment.items() if name != "RAY_ADDRESS"},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    for line in head.stdout:
+    for line in head.stdout or ():
         if "Ray runtime started" in line:
             break
     yield environment

@@ -38,7 +38,7 @@ def losses(folder):
 def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(tiny_root, tmp_path):
     undisturbed, killed = flags(tiny_root, tmp_path / "a"), flags(tiny_root, tmp_path / "b")
     process = start(*killed)
-    for line in process.stdout:
+    for line in process.stdout or ():
         if line.startswith("epoch   1") and "val" in line:
             process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL

@@ -14,9 +14,16 @@ from dtcm.models import CLASSIFIERS, DTCM, ENHANCERS, build, create_classifier, 
 SMALL = ModelConfig(classifier="small3d")
 
 
-def test_output_is_the_enhancers_clip_and_the_classifiers_logits_of_it():
+def small_model(frames, size):
+    """A joint model of three classes whose logits are not all 0, as a fresh small3d's are."""
     torch.manual_seed(0)
-    model = build(SMALL, num_classes=5, frames=6, size=16).eval()
+    model = build(SMALL, 3, frames, size)
+    torch.nn.init.normal_(model.classifier.get_parameter("fc.weight"))
+    return model
+
+
+def test_output_is_the_enhancers_clip_and_the_classifiers_logits_of_it():
+    model = small_model(frames=6, size=16).eval()
     clip = torch.rand(2, 3, 6, 16, 16)
     with torch.no_grad():
         output = model(clip)
@@ -24,7 +31,7 @@ def test_output_is_the_enhancers_clip_and_the_classifiers_logits_of_it():
         assert torch.equal(output.enhanced, enhanced)
         assert torch.equal(output.curves, curves)
         assert torch.equal(output.logits, model.classifier(enhanced))
-    assert output.logits.shape == (2, 5)
+    assert output.logits.shape == (2, 3)
     assert output.curves.shape == (2, 2, 24, 16, 16)
 
 
@@ -46,7 +53,7 @@ def test_the_joint_loss_trains_both_networks():
 
 
 def test_the_action_loss_alone_reaches_the_enhancer():
-    model = build(SMALL, num_classes=3, frames=4, size=16)
+    model = small_model(frames=4, size=16)
     clip = 0.1 * torch.rand(2, 3, 4, 16, 16)
     torch.nn.functional.cross_entropy(model(clip).logits, torch.tensor([0, 2])).backward()
     gradient = model.enhancer.get_parameter("layer1.0.weight").grad
@@ -55,8 +62,7 @@ def test_the_action_loss_alone_reaches_the_enhancer():
 
 
 def test_under_bfloat16_autocast_everything_returned_is_float32_and_trainable():
-    torch.manual_seed(0)
-    model = build(SMALL, num_classes=3, frames=4, size=32)
+    model = small_model(frames=4, size=32)
     clip = 0.1 * torch.rand(2, 3, 4, 32, 32)
     exact = model(clip)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -64,15 +70,14 @@ def test_under_bfloat16_autocast_everything_returned_is_float32_and_trainable():
         loss = losses.joint(output, torch.tensor([0, 2]), clip, LossConfig())
     assert {tensor.dtype for tensor in (*output, loss.total)} == {torch.float32}
     assert 0 <= output.enhanced.min() <= output.enhanced.max() <= 1
-    assert (output.logits - exact.logits).abs().max() < 0.5  # of logits of about 1
+    assert (output.logits - exact.logits).abs().max() < 0.2 * exact.logits.abs().max()
     assert not torch.equal(output.logits, exact.logits)  # bfloat16 was used
     loss.total.backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
 def test_predictions_do_not_depend_on_the_batch_in_eval():
-    torch.manual_seed(0)
-    model = build(SMALL, num_classes=3, frames=5, size=16).eval()
+    model = small_model(frames=5, size=16).eval()
     clip = torch.rand(3, 3, 5, 16, 16)
     with torch.no_grad():
         together = model(clip).logits

@@ -17,7 +17,7 @@ def test_it_is_small():
     assert 0.1e6 < sum(parameter.numel() for parameter in model().parameters()) < 0.4e6
 
 
-def test_motion_is_the_distance_from_the_mean_frame_and_from_the_last_frame():
+def test_motion_is_the_distance_from_the_mean_frame_and_from_the_last_frame_each_scaled_by_its_own_size():
     clip = torch.rand(2, 3, 4, 5, 6, dtype=torch.float64)
     expected = torch.zeros(2, 6, 4, 5, 6, dtype=torch.float64)
     for t in range(4):
@@ -26,22 +26,21 @@ def test_motion_is_the_distance_from_the_mean_frame_and_from_the_last_frame():
     for b in range(2):
         for half in (slice(0, 3), slice(3, 6)):
             expected[b, half] /= expected[b, half].square().mean().sqrt()
-    torch.testing.assert_close(motion(clip), expected, rtol=1e-4, atol=0)
+    torch.testing.assert_close(motion(clip), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_still_background_and_a_gain_change_nothing():
-    clip = 0.4 * torch.rand(1, 3, 4, 8, 8)
-    brighter_elsewhere = 0.5 * clip + 0.5 * torch.rand(1, 3, 1, 8, 8)
-    torch.testing.assert_close(motion(brighter_elsewhere), motion(clip), atol=1e-3, rtol=1e-3)
-
-
-def test_a_still_clip_has_no_motion_and_finite_gradients():
-    clip = torch.full((1, 3, 4, 16, 16), 0.25, requires_grad=True)
+def test_a_still_background_changes_nothing():
+    clip, background = torch.rand(1, 3, 4, 16, 16), torch.rand(1, 3, 1, 16, 16)
     classifier = model()
-    assert not motion(clip).any()
-    cross_entropy(classifier(clip), torch.tensor([1])).backward()
-    assert clip.grad is not None
-    assert clip.grad.isfinite().all()
+    with torch.no_grad():
+        torch.testing.assert_close(classifier(clip + background), classifier(clip), atol=1e-3, rtol=1e-4)
+
+
+def test_how_far_a_clip_is_brightened_matters_little():
+    clip = torch.rand(1, 3, 4, 16, 16)
+    classifier = model()
+    with torch.no_grad():
+        torch.testing.assert_close(classifier(0.2 * clip), classifier(clip), atol=1e-3, rtol=1e-2)
 
 
 @pytest.mark.parametrize(("frames", "size"), [(1, 8), (2, 17), (16, 64), (16, 112), (64, 32)])
@@ -80,12 +79,12 @@ def moving_squares(per_class, seed, frames=8, size=32):
     return torch.stack(clips).clamp(0, 1), torch.tensor(labels)
 
 
-def test_it_learns_the_direction_of_motion_in_sixty_steps():
+def test_it_learns_the_direction_of_motion_in_a_hundred_steps():
     clips, labels = moving_squares(per_class=20, seed=0)
     unseen, unseen_labels = moving_squares(per_class=12, seed=1)
     classifier = model()
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=1e-3)
-    order = torch.randperm(len(clips) * 6, generator=torch.Generator().manual_seed(0)) % len(clips)
+    order = torch.randperm(len(clips) * 10, generator=torch.Generator().manual_seed(0)) % len(clips)
     for batch in order.split(8):
         loss = cross_entropy(classifier(clips[batch]), labels[batch])
         optimizer.zero_grad()
