@@ -15,6 +15,8 @@ from dtcm.config import DataConfig
 from dtcm.data.records import Subset, VideoRecord
 from dtcm.errors import BadInput
 
+TRIALS = 30
+"""Random choices that are compared where groups span classes."""
 TEST, VAL = 0, 1
 """Purposes that keep the streams of random numbers apart."""
 
@@ -53,13 +55,13 @@ def assign_subsets(
     records = sorted(records, key=lambda record: record.video_id)
     notes: list[str] = []
     if data.test_fraction > 0 and not any(record.subset == "test" for record in records):
-        held = _hold_out(records, data.test_fraction, (seed, data.split, TEST), _group)
+        held = _hold_out(records, data.test_fraction, (seed, data.split, TEST), _scene)
         records = _move(records, held, "test")
         notes += [f"The data set has no test list, so {len(held)} videos are held out for testing."]
         notes += _classes_without(records, "test")
     val_by_group = True
     if data.val_fraction > 0 and not any(record.subset == "val" for record in records):
-        held = _hold_out(records, data.val_fraction, (seed, data.split, VAL), _group)
+        held = _hold_out(records, data.val_fraction, (seed, data.split, VAL), _scene)
         if 2 * len(_labels(records, held)) < len({r.label for r in records if r.subset == "train"}):
             held, val_by_group = _hold_out(records, data.val_fraction, (seed, data.split, VAL), _clip), False
             notes += ["Validation shares groups with training, because most classes have a single group there."]
@@ -77,25 +79,51 @@ def _hold_out(
     for record in records:
         if record.subset == "train":
             units[unit_of(record)].append(record)
-    held = set()
-    for number, stratum in _strata(units).items():
-        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((*key, number))))
-        order = [stratum[i] for i in rng.permutation(len(stratum))]
-        sizes = [len(units[unit]) for unit in order]
-        held |= {order[i] for i in _closest_subset(sizes, fraction * sum(sizes))}
-    held -= _last_of_a_class(units, held)
+    labels = {unit: {record.label for record in members} for unit, members in units.items()}
+    if any(len(of_unit) > 1 for of_unit in labels.values()):
+        held = _best_of_many(units, labels, fraction, _rng(*key))
+    else:
+        held = _class_by_class(units, labels, fraction, key)
     return {record.video_id for unit in held for record in units[unit]}
 
 
-def _strata(units: dict[str, list[VideoRecord]]) -> dict[int, list[str]]:
-    """The units of each class; all in one where some unit spans classes, as a person who does many actions."""
-    labels = {unit: {record.label for record in members} for unit, members in units.items()}
-    if any(len(of_unit) > 1 for of_unit in labels.values()):
-        return {0: list(units)}
+def _class_by_class(
+    units: dict[str, list[VideoRecord]], labels: dict[str, set[int]], fraction: float, key: tuple[int, ...]
+) -> set[str]:
+    """Units held out where each belongs to one class: every class as close to the fraction as can be."""
     strata: dict[int, list[str]] = defaultdict(list)
     for unit, (label,) in labels.items():
         strata[label].append(unit)
-    return strata
+    held: set[str] = set()
+    for number, stratum in strata.items():
+        order = [stratum[i] for i in _rng(*key, number).permutation(len(stratum))]
+        sizes = [len(units[unit]) for unit in order]
+        held |= {order[i] for i in _closest_subset(sizes, fraction * sum(sizes))}
+    return held
+
+
+def _best_of_many(
+    units: dict[str, list[VideoRecord]], labels: dict[str, set[int]], fraction: float, rng: np.random.Generator
+) -> set[str]:
+    """Units held out where some span classes, as a place in which many actions were filmed.
+
+    Of TRIALS random choices, the one with most classes on both sides, then closest to the fraction.
+    """
+    names, target = sorted(units), fraction * sum(len(members) for members in units.values())
+    best: tuple[tuple[int, float], set[str]] = ((-1, 0.0), set())
+    for _ in range(TRIALS):
+        held, covered, size = set[str](), set[int](), 0
+        training = Counter(label for of_unit in labels.values() for label in of_unit)
+        for name in (names[i] for i in rng.permutation(len(names))):
+            closer = abs(size + len(units[name]) - target) < abs(size - target)
+            if (closer or labels[name] - covered) and all(training[label] > 1 for label in labels[name]):
+                held.add(name)
+                covered |= labels[name]
+                size += len(units[name])
+                training.subtract(labels[name])
+        score = (len(covered), -abs(size - target))
+        best = max(best, (score, held), key=lambda candidate: candidate[0])
+    return best[1]
 
 
 def _closest_subset(sizes: Sequence[int], target: float) -> list[int]:
@@ -118,18 +146,6 @@ def _closest_subset(sizes: Sequence[int], target: float) -> list[int]:
     return chosen
 
 
-def _last_of_a_class(units: dict[str, list[VideoRecord]], held: Collection[str]) -> set[str]:
-    """Units to give back because without them a class would have nothing to train on."""
-    trained = {record.label for unit, members in units.items() if unit not in held for record in members}
-    back = set()
-    for unit in sorted(held):
-        labels = {record.label for record in units[unit]}
-        if labels - trained:
-            back.add(unit)
-            trained |= labels
-    return back
-
-
 def _move(records: Sequence[VideoRecord], held: Collection[str], subset: Subset) -> list[VideoRecord]:
     return [dataclasses.replace(r, subset=subset) if r.video_id in held else r for r in records]
 
@@ -146,8 +162,17 @@ def _classes_without(records: Sequence[VideoRecord], subset: Subset) -> list[str
     return [f"No {kind} video for {', '.join(absent)}: too few groups, or too few videos, to divide."] if absent else []
 
 
-def _group(record: VideoRecord) -> str:
-    return record.group or record.video_id
+def _scene(record: VideoRecord) -> str:
+    """What must stay together: the group, by its number alone where it is named Class_number.
+
+    ARID numbers its groups within a class, but a number often means the same place: its Jump_11 and
+    Run_11 were filmed in one corridor, and a model that knows Run_11 takes Jump_11 for a run.
+    """
+    return record.group.removeprefix(f"{record.class_name}_") or record.video_id
+
+
+def _rng(*key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
 def _clip(record: VideoRecord) -> str:

@@ -17,11 +17,11 @@ DATA = DataConfig(test_fraction=0.3, val_fraction=0.15)
 
 
 def make(sizes, subset="train", known=True):
-    """Records of classes a, b, ...: sizes[c][g] clips in group g of class c."""
+    """Records of classes a, b, ...: sizes[c][i] clips in group 10 c + i of class c."""
     return [
         VideoRecord(f"{name}/{name}_{g}_{i}.mp4", "", label, name, f"{name}_{g}" if known else "", subset)
         for label, (name, groups) in enumerate(zip("abcdefgh", sizes, strict=False))
-        for g, size in enumerate(groups)
+        for g, size in enumerate(groups, start=10 * label)
         for i in range(size)
     ]
 
@@ -38,7 +38,7 @@ def disjoint(groups):
 
 
 MANY = [[4, 7, 3, 5, 6, 9, 2], [8, 8, 8, 8, 8], [6, 1, 1, 12, 2, 5], [10, 20, 5, 5, 5, 5]]
-GOLDEN = {"train": {"a_0", "a_1", "b_0", "b_3"}, "val": {"a_2", "b_4"}, "test": {"a_3", "b_1", "b_2"}}
+GOLDEN = {"train": {"a_0", "a_1", "b_10", "b_13"}, "val": {"a_2", "b_14"}, "test": {"a_3", "b_11", "b_12"}}
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -61,6 +61,21 @@ def test_shares_are_as_close_as_whole_groups_allow(seed):
         held = sum(record.subset == "test" for record in out if record.label == label)
         sums = {sum(part) for n in range(1, len(sizes)) for part in combinations(sizes, n)}
         assert abs(held - 0.3 * sum(sizes)) == min(abs(total - 0.3 * sum(sizes)) for total in sums)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_number_that_several_classes_share_is_one_place(seed):
+    records = [
+        VideoRecord(f"{name}/{name}_{g}_{i}.mp4", "", label, name, f"{name}_{g}")
+        for label, name in enumerate("abcd")
+        for g in range(label, label + 4)
+        for i in range(3)
+    ]
+    out, _ = assign_subsets(records, DATA, seed)
+    numbers = by_subset(out, lambda record: record.group.split("_")[1])
+    assert not (numbers["train"] | numbers["val"]) & numbers["test"]
+    labels = by_subset(out, lambda record: record.label)
+    assert labels["train"] == labels["test"] == {0, 1, 2, 3}
 
 
 def test_closest_subset_against_every_subset():
