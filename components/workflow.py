@@ -25,7 +25,7 @@ from components.trainer import best_weights, next_step, train
 from components.watch import watched
 from dtcm import figures, metrics
 from dtcm.bundle import CLASSES, Bundle, bundle_files, bundle_from_files
-from dtcm.config import Experiment
+from dtcm.config import DataConfig, Experiment
 from dtcm.data.datasets import classes, load
 from dtcm.data.plan import centre_rows
 from dtcm.data.records import VideoRecord
@@ -103,7 +103,7 @@ def test_model(run_folder: str, root: str, whole: bool, out: str, settings: Sett
     trained = read_bundle(model)
     known, data = trained.classes, trained.experiment.data
     experiment = replace(trained.experiment, data=replace(data, root=root, dataset="", lists="") if root else data)
-    records = find_videos(experiment)
+    records = load(_rooted(experiment)) if whole else find_videos(experiment)
     if unknown := sorted({record.class_name for record in records} - set(known)):
         raise BadInput(f"The model does not know the class {unknown[0]!r}; it knows {', '.join(known)}.")
     records = [replace(record, label=known.index(record.class_name)) for record in records]
@@ -131,7 +131,7 @@ def find_videos(experiment: Experiment) -> list[VideoRecord]:
 
     Raises BadInput if the root, its lists or listed files are missing or wrong.
     """
-    data = replace(experiment.data, root=experiment.data.root or str(make_sample()))
+    data = _rooted(experiment)
     # Which videos are held out belongs to the data set and its split, not to the seed of a training.
     records, report = assign_subsets(load(data), data, seed=0)
     counts = ", ".join(f"{count} {subset}" for subset, count in report.counts.items())
@@ -139,6 +139,11 @@ def find_videos(experiment: Experiment) -> list[VideoRecord]:
     for note in report.notes:
         print(f"  {note}", flush=True)
     return records
+
+
+def _rooted(experiment: Experiment) -> DataConfig:
+    """The data's configuration with the place of the sample set where no root is named."""
+    return replace(experiment.data, root=experiment.data.root or str(make_sample()))
 
 
 def check_experiment(experiment: Experiment, records: Sequence[VideoRecord], settings: Settings) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import ray
 
+from components import cluster as cluster_module
 from dtcm.config import DataConfig, Experiment, ModelConfig, OptimConfig
 
 REFERENCE = Path(os.environ.get("DTCM_REFERENCE", Path(__file__).parents[2] / "shared"))
@@ -41,6 +43,20 @@ def tiny(tiny_root) -> Experiment:
         model=ModelConfig(classifier="small3d"),
         optim=OptimConfig(epochs=2, batch=4, lr=1e-3),
     )
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """One real local cluster for all tests of the session, with room for two workers and for decoding."""
+    cluster_module.prepare()
+    ray.init(address="local", num_cpus=4, dashboard_host="127.0.0.1", log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return str(tmp_path / "runs")
 
 
 def _write_bar(path: Path, direction: int, seed: int) -> None:

@@ -1,0 +1,58 @@
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from components.settings import Settings
+from components.workflow import train_test_register
+from dtcm import config
+from dtcm.errors import BadInput
+from pipelines import test_model as pipeline
+
+
+@pytest.fixture(scope="module")
+def run_folder(cluster, tiny, tmp_path_factory):
+    once = config.with_overrides(tiny, {"optim.epochs": 1})
+    result = train_test_register(once, Settings(storage=str(tmp_path_factory.mktemp("runs"))))
+    return Path(result.run.folder.uri)
+
+
+def test_its_own_test_part_gives_the_same_figures_again(run_folder, tmp_path, capsys):
+    pipeline.main([str(run_folder), "--out", str(tmp_path / "again.parquet"), f"--settings.storage={tmp_path}"])
+    columns = ["video_id", "label", "logits"]
+    again, first = (
+        pq.read_table(path).select(columns) for path in (tmp_path / "again.parquet", run_folder / "predictions.parquet")
+    )
+    assert again == first
+    assert "Test: " in capsys.readouterr().out
+
+
+def test_other_videos_are_all_predicted_and_keep_their_class(run_folder, tiny_root, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_root / "Right", other / "Right")
+    pipeline.main(
+        [
+            str(run_folder),
+            "--root",
+            str(other),
+            "--whole",
+            "--out",
+            str(tmp_path / "found.parquet"),
+            f"--settings.storage={tmp_path}",
+        ]
+    )
+    found = pq.read_table(tmp_path / "found.parquet")
+    assert found.num_rows == 12
+    assert set(found["label"].to_pylist()) == {1}  # Right is the model's class 1, though the only one here
+
+
+def test_a_class_that_the_model_does_not_know_is_named(run_folder, tiny_root, tmp_path):
+    shutil.copytree(tiny_root / "Right", tmp_path / "other" / "Up")
+    with pytest.raises(BadInput, match=r"'Up'; it knows Left, Right"):
+        pipeline.main([str(run_folder), "--root", str(tmp_path / "other"), "--whole"])
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="no trained model"):
+        pipeline.main([str(tmp_path)])
