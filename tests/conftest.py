@@ -9,6 +9,8 @@ import pytest
 import ray
 
 from components import cluster as cluster_module
+from components.settings import Settings
+from components.workflow import train_test_register
 from dtcm.config import DataConfig, Experiment, ModelConfig, OptimConfig
 
 REFERENCE = Path(os.environ.get("DTCM_REFERENCE", Path(__file__).parents[2] / "shared"))
@@ -52,6 +54,12 @@ def cluster():
     ray.init(address="local", num_cpus=4, dashboard_host="127.0.0.1", log_to_driver=False)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def trained(cluster, tiny, tmp_path_factory):
+    """The result of the tiny experiment on one worker."""
+    return train_test_register(tiny, Settings(storage=str(tmp_path_factory.mktemp("one"))))
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Training as a submitted Ray job, against a real cluster of its own."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -39,13 +40,13 @@ def job_cluster(tmp_path_factory):
             f"--ray-client-server-port={client}", "--disable-usage-stats",
         ],
         env={name: value for name, value in environment.items() if name != "RAY_ADDRESS"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
     for line in head.stdout or ():
         if "Ray runtime started" in line:
             break
     yield environment
-    head.terminate()
+    os.killpg(head.pid, signal.SIGKILL)  # the head and all that it started; an orderly end takes half a minute
     head.wait()
 
 

@@ -4,18 +4,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from components.settings import Settings
-from components.workflow import train_test_register
-from dtcm import config
 from dtcm.errors import BadInput
 from pipelines import test_model as pipeline
 
 
-@pytest.fixture(scope="module")
-def run_folder(cluster, tiny, tmp_path_factory):
-    once = config.with_overrides(tiny, {"optim.epochs": 1})
-    result = train_test_register(once, Settings(storage=str(tmp_path_factory.mktemp("runs"))))
-    return Path(result.run.folder.uri)
+@pytest.fixture
+def run_folder(trained):
+    return Path(trained.run.folder.uri)
 
 
 def test_its_own_test_part_gives_the_same_figures_again(run_folder, tmp_path, capsys):
@@ -31,18 +26,9 @@ def test_its_own_test_part_gives_the_same_figures_again(run_folder, tmp_path, ca
 def test_other_videos_are_all_predicted_and_keep_their_class(run_folder, tiny_root, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(tiny_root / "Right", other / "Right")
-    pipeline.main(
-        [
-            str(run_folder),
-            "--root",
-            str(other),
-            "--whole",
-            "--out",
-            str(tmp_path / "found.parquet"),
-            f"--settings.storage={tmp_path}",
-        ]
-    )
-    found = pq.read_table(tmp_path / "found.parquet")
+    out = tmp_path / "found.parquet"
+    pipeline.main([str(run_folder), f"--root={other}", "--whole", f"--out={out}", f"--settings.storage={tmp_path}"])
+    found = pq.read_table(out)
     assert found.num_rows == 12
     assert set(found["label"].to_pylist()) == {1}  # Right is the model's class 1, though the only one here
 
