@@ -1,10 +1,12 @@
 """Training as a submitted Ray job, against a real cluster of its own."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,9 @@ def free_ports(count):
 def job_cluster(tmp_path_factory):
     """Environment of a head node with a dashboard on loopback, stopped by ending its own process."""
     gcs, dashboard, agent, client = free_ports(4)
+    # A folder of its own, short for the sake of socket names: Ray leaves the cluster's address in it, and a
+    # later cluster that found a dead one there would wait for it.
+    folder = tempfile.mkdtemp(prefix="ray-")
     environment = os.environ | {
         "RAY_AUTH_MODE": "disabled",
         "PATH": f"{RAY.parent}{os.pathsep}{os.environ['PATH']}",
@@ -37,7 +42,7 @@ def job_cluster(tmp_path_factory):
         [
             RAY, "start", "--head", "--block", f"--port={gcs}", "--num-cpus=4", "--dashboard-host=127.0.0.1",
             f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",
-            f"--ray-client-server-port={client}", "--disable-usage-stats",
+            f"--ray-client-server-port={client}", f"--temp-dir={folder}", "--disable-usage-stats",
         ],
         env={name: value for name, value in environment.items() if name != "RAY_ADDRESS"},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
@@ -48,6 +53,7 @@ def job_cluster(tmp_path_factory):
     yield environment
     os.killpg(head.pid, signal.SIGKILL)  # the head and all that it started; an orderly end takes half a minute
     head.wait()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def submit(environment, *entrypoint):
