@@ -86,6 +86,11 @@ class Folder:
             system.delete_file(info.path)
 
 
+def folder_at(place: str) -> Folder:
+    """The folder at a path, absolute or relative to the working directory, or at a URI."""
+    return Folder(place.rstrip("/") if "://" in place else str(Path(place).expanduser().resolve()))
+
+
 @functools.cache
 def _resolve(uri: str) -> tuple[fs.FileSystem, str]:
     try:

@@ -19,7 +19,7 @@ from components.ingest import make_plan, subset
 from components.registry import Tracker
 from components.runs import Run, close_run, open_run
 from components.settings import Settings
-from components.storage import Folder
+from components.storage import folder_at
 from components.tester import predict_subset, read_bundle, score
 from components.trainer import best_weights, next_step, train
 from components.watch import watched
@@ -97,7 +97,7 @@ def test_model(run_folder: str, root: str, whole: bool, out: str, settings: Sett
 
     Raises BadInput if there is no model in the run folder, or a class that it does not know.
     """
-    model = Folder(run_folder.rstrip("/")) / "model"
+    model = folder_at(run_folder) / "model"
     if not model.has(CLASSES):
         raise BadInput(f"There is no trained model in {run_folder}; name the folder of a finished run.")
     trained = read_bundle(model)
