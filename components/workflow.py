@@ -143,6 +143,8 @@ def find_videos(experiment: Experiment) -> list[VideoRecord]:
 
 def _rooted(experiment: Experiment) -> DataConfig:
     """The data's configuration with the place of the sample set where no root is named."""
+    if not experiment.data.root and experiment.data.name != "sample":
+        raise BadInput(f"Where is {experiment.data.name}? Name its folder with --experiment.data.root.")
     return replace(experiment.data, root=experiment.data.root or str(make_sample()))
 
 

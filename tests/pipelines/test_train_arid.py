@@ -77,6 +77,11 @@ def test_a_typing_error_in_a_flag_suggests_the_right_one(capsys):
     assert "--experiment.loss.alpha" in capsys.readouterr().err
 
 
+def test_a_data_set_of_ones_own_needs_a_root():
+    with pytest.raises(BadInput, match=r"Where is arid-v1\? Name its folder with --experiment\.data\.root"):
+        train_arid.main(["--recipe", "arid-v1"])
+
+
 def test_a_recipe_sets_the_defaults_and_flags_still_win(capsys):
     with pytest.raises(BadInput, match="no folder '/nowhere'"):
         train_arid.main(["--recipe", "arid-v1", "--experiment.data.root", "/nowhere"])
