@@ -70,7 +70,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of Eq. 5 and Eq. 7 and the options that METHOD leaves open."""
+    """Weights of Eq. 5 and Eq. 7 and the options that the paper leaves open."""
 
     alpha: float = 0.1
     """α of Eq. 7: weight of everything that is not the action loss (paper: 0.1)."""
