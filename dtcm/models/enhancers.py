@@ -7,6 +7,7 @@ its baseline Zero-DCE (Guo et al., CVPR 2020, https://github.com/Li-Chongyi/Zero
 Shapes: B clips, N keyframes, T frames, C channels (3 of a frame, 24 = 8 maps x RGB of a curve), H, W.
 """
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -59,12 +60,12 @@ def _apply_to_groups(clip_BCTHW: Tensor, curves_BNCHW: Tensor) -> Tensor:
     return x.flatten(2, 3)
 
 
-class Enhancer(nn.Module):
+class Enhancer(nn.Module, ABC):
     """A network F of Eq. 8 with the curve of Eq. 9; subclasses say how `features` are made."""
 
+    @abstractmethod
     def features(self, frames_NCHW: Tensor) -> Tensor:
         """The curve maps before their Tanh, [N, 24, H, W]."""
-        raise NotImplementedError
 
     def curves(self, frames_NCHW: Tensor) -> Tensor:
         """Curve maps R = F(I) in [-1, 1], [N, 24, H, W], of RGB frames in [0, 1] (Eq. 8).
