@@ -5,7 +5,6 @@ upload completes. A checkpoint is a folder whose `COMMITTED` file, written last,
 every other file; what lacks it, or does not match it, does not exist.
 """
 
-import functools
 import hashlib
 import json
 import os
@@ -15,9 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 from pyarrow import fs
 
-from dtcm.errors import BadInput
+from dtcm.data.files import filesystem, is_uri, join, read_table
 
 COMMITTED = "COMMITTED"
 
@@ -33,22 +33,26 @@ class Folder:
 
     def __truediv__(self, name: str) -> "Folder":
         """The folder `name` within this one."""
-        return Folder(f"{self.uri.rstrip('/')}/{name}")
+        return Folder(join(self.uri, name))
 
     @property
     def is_local(self) -> bool:
         """Whether this is a path on disk."""
-        return "://" not in self.uri
+        return not is_uri(self.uri)
 
     def read(self, name: str) -> bytes:
         """The content of a file. Raises FileNotFoundError."""
-        system, path = _resolve(self.uri)
+        system, path = filesystem(self.uri)
         with system.open_input_stream(f"{path}/{name}") as stream:
             return stream.read()
 
+    def read_table(self, name: str) -> pa.Table:
+        """The table of a Parquet file. Raises FileNotFoundError."""
+        return read_table(join(self.uri, name))
+
     def write(self, name: str, content: bytes) -> None:
         """Write a file, whole or not at all, over an older one."""
-        system, path = _resolve(self.uri)
+        system, path = filesystem(self.uri)
         if not self.is_local:
             with system.open_output_stream(f"{path}/{name}") as stream:
                 stream.write(content)
@@ -67,18 +71,18 @@ class Folder:
 
     def has(self, name: str) -> bool:
         """Whether a file or folder of this name exists."""
-        system, path = _resolve(self.uri)
+        system, path = filesystem(self.uri)
         return system.get_file_info(f"{path}/{name}").type != fs.FileType.NotFound
 
     def names(self) -> list[str]:
         """The names of the files and folders within, sorted; none if the folder does not exist."""
-        system, path = _resolve(self.uri)
+        system, path = filesystem(self.uri)
         found = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
         return sorted(info.base_name for info in found if not info.base_name.startswith("."))
 
     def remove(self, name: str) -> None:
         """Remove a file or a folder with all that is in it. Nothing happens if it does not exist."""
-        system, path = _resolve(self.uri)
+        system, path = filesystem(self.uri)
         info = system.get_file_info(f"{path}/{name}")
         if info.type == fs.FileType.Directory:
             system.delete_dir(info.path)
@@ -89,14 +93,6 @@ class Folder:
 def folder_at(place: str) -> Folder:
     """The folder at a path, absolute or relative to the working directory, or at a URI."""
     return Folder(place.rstrip("/") if "://" in place else str(Path(place).expanduser().resolve()))
-
-
-@functools.cache
-def _resolve(uri: str) -> tuple[fs.FileSystem, str]:
-    try:
-        return fs.FileSystem.from_uri(uri) if "://" in uri else (fs.LocalFileSystem(), uri)
-    except (ValueError, OSError) as error:
-        raise BadInput(f"The storage {uri!r} cannot be opened; name a folder or an s3:// URI ({error}).") from error
 
 
 def write_checkpoint(checkpoints: Folder, step: int, files: Mapping[str, bytes]) -> None:

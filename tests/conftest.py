@@ -1,12 +1,19 @@
 """Fixtures that every test may use."""
 
+import itertools
 import os
+import threading
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import av
+import boto3
 import numpy as np
 import pytest
 import ray
+from moto.server import ThreadedMotoServer
 
 from components import cluster as cluster_module
 from components.settings import Settings
@@ -14,6 +21,8 @@ from components.workflow import train_test_register
 from dtcm.config import DataConfig, Experiment, ModelConfig, OptimConfig
 
 REFERENCE = Path(os.environ.get("DTCM_REFERENCE", Path(__file__).parents[2] / "shared"))
+
+FAULTS = ("500", "503", "cut", "half")
 
 
 @pytest.fixture(scope="session")
@@ -48,8 +57,82 @@ def tiny(tiny_root) -> Experiment:
 
 
 @pytest.fixture(scope="session")
-def cluster():
-    """One real local cluster for all tests of the session, with room for two workers and for decoding."""
+def s3():
+    """A bucket behind a real S3 endpoint on loopback, found by way of the usual environment variables."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    names = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in names.items() | {("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")}:
+            patch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="bucket")
+        yield "s3://bucket"
+    server.stop()
+
+
+@pytest.fixture
+def faulty_s3(s3):
+    """The same bucket behind a proxy that fails every 20th request, and the list of the failures it made.
+
+    In turn: status 500, status 503 with "SlowDown", a connection that is cut, a body that ends half-way.
+    """
+    store, failures = urlsplit(os.environ["AWS_ENDPOINT_URL"]), []
+    numbers = itertools.count(1)
+
+    class Proxy(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def forward(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            fault = FAULTS[len(failures) % len(FAULTS)] if next(numbers) % 20 == 0 else None
+            if fault:
+                failures.append((self.command, self.path, fault))
+            if fault in ("500", "503"):
+                return self.answer(int(fault), b"<Error><Code>SlowDown</Code></Error>", {})
+            if fault == "cut":
+                self.close_connection = True
+                return self.connection.close()
+            upstream = HTTPConnection(store.netloc)
+            upstream.request(self.command, self.path, body, dict(self.headers))
+            response = upstream.getresponse()
+            content = response.read()
+            upstream.close()
+            self.answer(response.status, content, dict(response.headers), half=fault == "half")
+
+        def answer(self, status, content, headers, half=False):
+            self.send_response(status)
+            length = headers.get("Content-Length") if self.command == "HEAD" else len(content)
+            for name, value in headers.items():
+                if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(length or 0))
+            self.end_headers()
+            if half:
+                self.close_connection = True
+                content = content[: len(content) // 2]
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward
+
+        def log_message(self, format, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"?endpoint_override=127.0.0.1:{server.server_port}&scheme=http", failures
+    server.shutdown()
+    thread.join()
+
+
+@pytest.fixture(scope="session")
+def cluster(s3):
+    """One real local cluster for all tests of the session, with room for two workers and for decoding.
+
+    Its processes inherit the environment in which it starts, so the S3 endpoint has to be there first.
+    """
     cluster_module.prepare()
     ray.init(address="local", num_cpus=4, dashboard_host="127.0.0.1", log_to_driver=False)
     yield

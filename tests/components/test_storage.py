@@ -2,41 +2,17 @@ import json
 import os
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from components import storage
 from components.storage import Folder, latest_checkpoint, prune_checkpoints, read_checkpoint, write_checkpoint
 from dtcm.errors import BadInput
 
 
-@pytest.fixture(scope="module")
-def bucket():
-    """A bucket behind a real S3 endpoint on loopback."""
-    import boto3
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    environment = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)
-    boto3.client("s3").create_bucket(Bucket="runs")
-    yield "s3://runs"
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
-    server.stop()
-
-
 @pytest.fixture(params=["disk", "s3"])
 def folder(request, tmp_path):
     if request.param == "disk":
         return Folder(str(tmp_path))
-    return Folder(request.getfixturevalue("bucket")) / tmp_path.name
+    return Folder(request.getfixturevalue("s3")) / tmp_path.name
 
 
 def test_a_file_comes_back_and_is_listed(folder):
