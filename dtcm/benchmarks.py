@@ -1,14 +1,21 @@
-"""Measurements that need no cluster: what enhancement costs, and training steps in a plain loop."""
+"""Measurements that need no cluster: what enhancement and darkness cost, and training steps in a plain loop."""
 
 import itertools
+import multiprocessing
+import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dtcm.config import Experiment
+from dtcm.darkness import darkness, judge, mean_luma, sampled_indices
+from dtcm.data.decode import decode_all
+from dtcm.errors import BadInput
 from dtcm.models import create_enhancer
 from dtcm.models.dtcm import build
 from dtcm.seeding import seed_everything
@@ -45,6 +52,70 @@ def plain_step_times(
         train_step(model, optimizer, clips, labels, experiment.loss)
         times_s.append(time.perf_counter() - start_s)
     return times_s
+
+
+def darkness_ratios(paths: Sequence[str], rounds: int = 5) -> dict[str, float]:
+    """Darkness of videos by the rule "released", read as `darkness` does, against two other ways.
+
+    The others: every frame decoded; and the way of the script published with Dark-48, eight frames by
+    decord's get_batch and OpenCV's YCrCb. All decode with one thread, each in a process of its own, in turn
+    within each round. Returns the ratios of the median times, the peak memory of each way over its process
+    without a video, in MiB, and how many videos the other ways judged as `darkness` did.
+    """
+    ways = {"seek": _darkness_seek, "all": _darkness_all, "released": _darkness_released}
+    spawn = multiprocessing.get_context("spawn")
+    pools = {name: ProcessPoolExecutor(1, mp_context=spawn) for name in ways}
+    try:
+        base_mib = {name: pool.submit(_peak_mib).result() for name, pool in pools.items()}
+        times_s: dict[str, list[float]] = {name: [] for name in ways}
+        found: dict[str, list[float]] = {}
+        for _ in range(rounds + 1):
+            for name, pool in pools.items():
+                seconds, found[name] = pool.submit(_timed, ways[name], list(paths)).result()
+                times_s[name].append(seconds)
+        peak_mib = {name: pool.submit(_peak_mib).result() - base_mib[name] for name, pool in pools.items()}
+    finally:
+        for pool in pools.values():
+            pool.shutdown()
+    median_s = {name: statistics.median(times[1:]) for name, times in times_s.items()}  # the first round warms up
+    others = ("all", "released")
+    return (
+        {f"time_over_{name}": median_s["seek"] / median_s[name] for name in others}
+        | {f"{name}_mib": mib for name, mib in peak_mib.items()}
+        | {f"same_as_{name}": float(sum(np.equal(found["seek"], found[name]))) for name in others}
+    )
+
+
+def _darkness_seek(path: str) -> float:
+    return darkness(path, rule="released").dv
+
+
+def _darkness_all(path: str) -> float:
+    luma_T = np.concatenate([mean_luma(frames_THWC) for frames_THWC in decode_all(path)])
+    return judge(luma_T[sampled_indices(len(luma_T), rule="released")], "released").dv
+
+
+def _darkness_released(path: str) -> float:
+    try:
+        import cv2
+        import decord
+    except ImportError as error:
+        raise BadInput('This way needs OpenCV and decord: pip install "dtcm[dev]".') from error
+    reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
+    frames_THWC = reader.get_batch(sampled_indices(len(reader), rule="released")).asnumpy()
+    luma_8 = [cv2.cvtColor(frame_HWC, cv2.COLOR_RGB2YCrCb)[..., 0].mean() for frame_HWC in frames_THWC]
+    return judge(np.array(luma_8), "released").dv
+
+
+def _timed(way: Callable[[str], float], paths: list[str]) -> tuple[float, list[float]]:
+    torch.set_num_threads(1)
+    start_s = time.perf_counter()
+    found = [way(path) for path in paths]
+    return time.perf_counter() - start_s, found
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def _medians_s(calls: Sequence[Callable[[], object]], rounds: int, device: str) -> list[float]:

@@ -5,17 +5,19 @@ Rule "paper" samples a random frame of each of eight equal segments and judges t
 alone, and a video is dark if the share of dark frames reaches τ, which with eight frames means all.
 """
 
-from pathlib import Path
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from dtcm.data.decode import probe, read_frames
+from dtcm.data.decode import Source, sample_frames
 from dtcm.errors import BadInput
 
 SEGMENTS = 8
 S_C = 112
 """Mean luma of a normally exposed 8-bit frame (below Eq. 13)."""
+TAU = 0.877
+"""τ: a video is dark where Dv is below -τ (Eq. 14)."""
 
 Rule = Literal["paper", "released"]
 
@@ -31,23 +33,22 @@ class Darkness(NamedTuple):
     """Eq. 14."""
 
 
-def darkness(
-    path_or_frames: str | Path | bytes | np.ndarray, seed: int = 0, rule: Rule = "paper", tau: float = 0.877
-) -> Darkness:
+def darkness(path_or_frames: Source | np.ndarray, seed: int = 0, rule: Rule = "paper", tau: float = TAU) -> Darkness:
     """Darkness of a video file, or of RGB frames uint8 [T, H, W, 3].
 
-    The seed decides which frame of each segment is taken (rule "paper"). `tau` is τ of Eq. 14. Raises
-    UnreadableVideo, and BadInput for frames of another kind.
+    Of a file only the groups of pictures around the eight frames are decoded. The seed decides which frame
+    of each segment is taken (rule "paper"). `tau` is τ of Eq. 14. Raises UnreadableVideo, and BadInput for
+    frames of another kind.
     """
     if isinstance(path_or_frames, np.ndarray):
         return darkness_from_luma(mean_luma(path_or_frames), seed, rule, tau)
-    sampled = sampled_indices(probe(path_or_frames).frames, seed, rule)
-    return _judge(mean_luma(read_frames(path_or_frames, sampled)), rule, tau)
+    frames_THWC = sample_frames(path_or_frames, partial(sampled_indices, seed=seed, rule=rule))
+    return judge(mean_luma(frames_THWC), rule, tau)
 
 
-def darkness_from_luma(luma_T: np.ndarray, seed: int = 0, rule: Rule = "paper", tau: float = 0.877) -> Darkness:
+def darkness_from_luma(luma_T: np.ndarray, seed: int = 0, rule: Rule = "paper", tau: float = TAU) -> Darkness:
     """Darkness from the mean luma of every frame of a video, [T]; equals `darkness` of the video."""
-    return _judge(luma_T[sampled_indices(len(luma_T), seed, rule)], rule, tau)
+    return judge(luma_T[sampled_indices(len(luma_T), seed, rule)], rule, tau)
 
 
 def sampled_indices(total: int, seed: int = 0, rule: Rule = "paper") -> list[int]:
@@ -73,19 +74,28 @@ def mean_luma(frames_THWC: np.ndarray) -> np.ndarray:
     """
     if frames_THWC.dtype != np.uint8 or frames_THWC.ndim != 4 or frames_THWC.shape[-1] != 3:
         raise BadInput(f"Frames must be uint8 [T, H, W, 3]; these are {frames_THWC.dtype} {list(frames_THWC.shape)}.")
-    return np.array([_luma(frame_HWC).mean(dtype=np.float64) for frame_HWC in frames_THWC])
+    return np.array([_mean_luma(frame_HWC.reshape(-1, 3)) for frame_HWC in frames_THWC])
 
 
 # 14-bit weights, OpenCV's. Every partial sum below 2^24 / 2^14 is exact in float32, so a matrix product,
 # several times as fast as integers, gives the same bits.
 WEIGHTS = np.array([4899, 9617, 1868], np.float32) / np.float32(2**14)
+BLOCK_PX = 2**14
+"""Pixels weighed at once; what comes of them stays in the processor's cache."""
 
 
-def _luma(frame_HWC: np.ndarray) -> np.ndarray:
-    return (frame_HWC.reshape(-1, 3).astype(np.float32) @ WEIGHTS + np.float32(0.5)).astype(np.uint8)
+def _mean_luma(pixels_N3: np.ndarray) -> float:
+    blocks = (pixels_N3[start : start + BLOCK_PX] for start in range(0, len(pixels_N3), BLOCK_PX))
+    total = sum(int(_luma(block_N3).sum(dtype=np.int64)) for block_N3 in blocks)
+    return total / len(pixels_N3)
 
 
-def _judge(luma_8: np.ndarray, rule: Rule, tau: float) -> Darkness:
+def _luma(pixels_N3: np.ndarray) -> np.ndarray:
+    return (pixels_N3.astype(np.float32) @ WEIGHTS + np.float32(0.5)).astype(np.uint8)
+
+
+def judge(luma_8: np.ndarray, rule: Rule, tau: float = TAU) -> Darkness:
+    """Darkness from the mean luma of the eight frames that the rule samples, [8]."""
     dv_8 = (luma_8 - S_C) / S_C
     dv = float(dv_8.mean())
     is_dark = dv < -tau if rule == "paper" else np.mean(dv_8 < -tau) >= tau

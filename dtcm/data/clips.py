@@ -11,6 +11,8 @@ def check(data: DataConfig) -> None:
     for name in ("frames", "stride", "width_px", "height_px", "crop_px"):
         if getattr(data, name) < 1:
             raise BadInput(f"data.{name} must be at least 1; it is {getattr(data, name)}.")
+    if data.centre_px < 0:
+        raise BadInput(f"data.centre_px must not be negative; it is {data.centre_px}.")
     if data.crop_px > min(data.width_px, data.height_px):
         raise BadInput(
             f"A crop of {data.crop_px} px does not fit into frames of {data.width_px}x{data.height_px}; "

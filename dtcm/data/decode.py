@@ -1,66 +1,62 @@
-"""Video files to RGB frames; the only importer of the decoder.
+"""Video files to RGB frames (docs/decoding.md): what is asked for, exactly, or a reason why not.
 
-decord decodes, with one thread, from the first frame on and never by a seek: behind a seek it returns
-other frames than were asked for, in AVI files with several keyframes and wherever groups of pictures
-are open, and short clips are decoded nearly whole anyway. Resizing follows decoding, because decoders
-resize each in their own way. PyAV tells what only the container knows: codec and rotation.
+PyAV decodes, with one thread. Frames are counted from the first one decoded; a seek is never trusted
+further than the times of the packets confirm it. Resizing follows decoding, because decoders resize each
+in their own way.
 """
 
-import io
-import re
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import av
-import decord
 import numpy as np
 import torch
-from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
 from torch.nn.functional import interpolate
 
-from dtcm.errors import BadInput
-
-Source: TypeAlias = str | Path | bytes
-"""A path on this machine, or the content of a file."""
+from dtcm.data.container import DECODER_ERRORS, Video, fetch, guarded, opened
+from dtcm.data.container import Kind as Kind
+from dtcm.data.container import Source as Source
+from dtcm.data.container import UnreadableVideo as UnreadableVideo
+from dtcm.data.frames import NotSought, Scan, all_frames, quarter_turns, scan, sought_frames, to_rgb
 
 CHUNK_BYTES = 64 * 2**20
-"""Frames are decoded in chunks of at most this size, so that no video fills the memory."""
+"""Frames are handed on in chunks of at most this size, so that no video fills the memory."""
 
-DECODER_ERRORS = (decord.DECORDError, av.FFmpegError, RuntimeError, IndexError, ValueError, OSError, StopIteration)
-
-decord.logging.set_level(decord.logging.QUIET)
-
-
-class UnreadableVideo(BadInput):
-    """A video that cannot be decoded as it should; `reason` says why, without the path."""
-
-    def __init__(self, reason: str, path: str = "") -> None:
-        super().__init__(reason, path)
-        self.reason, self.path = reason, path
-
-    def __str__(self) -> str:
-        return f"{self.path or 'The video'} cannot be read: {self.reason}."
+SOUGHT_FROM = 512
+"""A clip that ends before this frame is reached by decoding from the first, one behind it by its packets."""
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video file says of itself; `decode_all` proves it."""
+    """What a video file says of itself; decoding proves it."""
 
     width_px: int
     """As decoded, that is after rotation."""
     height_px: int
     fps: float
+    """On average; 0 where the file does not tell."""
     frames: int
-    """Frames that can be asked for."""
+    """Frames that can be asked for: by `probe`, as the packets promise; by `audit_frames`, as decoded."""
     duration_s: float
-    """frames / fps."""
+    """frames / fps; 0 where fps is."""
     codec: str
     """FFmpeg's name, such as "h264"."""
     rotation_deg: int
     """Counter-clockwise turn that the container asks for, in [0, 360); decoded frames have it applied."""
+    announced_frames: int | None
+    """Frames by the header; None where it says nothing."""
+
+
+class Audited(NamedTuple):
+    """A video of which every frame was decoded."""
+
+    info: VideoInfo
+    """With the number of frames that there are."""
+    sampled: np.ndarray
+    """The frames asked for, RGB uint8 [T, H, W, 3]."""
 
 
 def read_frames(source: Source, indices: Sequence[int], size: tuple[int, int] | None = None) -> np.ndarray:
@@ -73,18 +69,12 @@ def read_frames(source: Source, indices: Sequence[int], size: tuple[int, int] | 
     unique, order = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
     if unique.size == 0 or unique[0] < 0:
         raise ValueError(f"frame indices must be a non-empty sequence of non-negative integers, not {indices}")
-    last = int(unique[-1])
-    with _unreadable(source):
-        reader = _open(source)
-        if last >= len(reader):
-            raise UnreadableVideo(f"it has {len(reader)} frames, and frame {last} is asked for", _path(source))
-        kept, start = [], 0
-        for chunk in _chunks(reader, last + 1):
-            wanted = unique[(unique >= start) & (unique < start + len(chunk))] - start
-            if wanted.size:
-                kept.append(_resized(chunk[wanted], size))
-            start += len(chunk)
-    return np.concatenate(kept)[order]
+    video = fetch(source)
+    with guarded(video.path):
+        frames_THWC = _sought(video, lambda _: indices, size) if unique[-1] >= SOUGHT_FROM else None
+        if frames_THWC is None:
+            frames_THWC = _in_order(_gather(_picked(video, unique.tolist()), size), order)
+    return frames_THWC
 
 
 def decode_all(source: Source) -> Iterator[np.ndarray]:
@@ -92,50 +82,116 @@ def decode_all(source: Source) -> Iterator[np.ndarray]:
 
     A video that comes to its end here can be read: raises UnreadableVideo where any frame fails.
     """
-    with _unreadable(source):
-        reader = _open(source)
-        yield from _chunks(reader, len(reader))
+    video = fetch(source)
+    with guarded(video.path):
+        yield from _chunks(all_frames(video))
 
 
 def probe(source: Source) -> VideoInfo:
-    """What the file says of itself, its first frame decoded. Raises UnreadableVideo."""
-    with _unreadable(source):
-        reader = _open(source)
-        frames, fps = len(reader), reader.get_avg_fps()
-        height, width = next(_chunks(reader, 1)).shape[1:3]
-        with _container(source) as container:
-            # decord decodes the largest stream.
-            stream = max(container.streams.video, key=lambda stream: stream.width * stream.height)
-            codec = stream.codec_context.codec.canonical_name
-            rotation_deg = next(container.decode(stream)).rotation % 360
-    return VideoInfo(width, height, fps, frames, frames / fps if fps > 0 else 0.0, codec, rotation_deg)
+    """What the file says of itself, its first frame decoded. Raises UnreadableVideo, also where the end is cut off."""
+    video = fetch(source)
+    with guarded(video.path):
+        found = _scan(video)
+        return _info(found, next(all_frames(video)), found.frames)
 
 
-def _open(source: Source) -> decord.VideoReader:
-    """A reader; it survives neither fork nor pickling, so it is opened where it is used and dropped there."""
-    if not isinstance(source, bytes) and not Path(source).is_file():
-        raise UnreadableVideo("there is no such file", _path(source))
-    if (len(source) if isinstance(source, bytes) else Path(source).stat().st_size) == 0:
-        raise UnreadableVideo("the file is empty", _path(source))
-    if isinstance(source, bytes):
-        _container(source).close()  # raises for what is no video, which decord would print in full
-    return decord.VideoReader(_stream(source), ctx=decord.cpu(0), num_threads=1)
+def audit_frames(source: Source, indices_of: Callable[[int], Sequence[int]]) -> Audited:
+    """Decodes every frame and keeps those that `indices_of(frames of the video)` names, in that order.
+
+    One pass; a second where the packets promise another number of frames than there are. Raises UnreadableVideo.
+    """
+    video = fetch(source)
+    with guarded(video.path):
+        return _audit(video, indices_of)
 
 
-def _chunks(reader: decord.VideoReader, stop: int) -> Iterator[np.ndarray]:
-    """Frames 0 to stop - 1, without a gap, so that the decoder never seeks."""
-    first = _frames(reader, 0, 1)
-    yield first
-    step = max(1, CHUNK_BYTES // first.nbytes)
-    for start in range(1, stop, step):
-        yield _frames(reader, start, min(start + step, stop))
+def sample_frames(source: Source, indices_of: Callable[[int], Sequence[int]]) -> np.ndarray:
+    """The frames that `audit_frames` keeps, with as little as possible of the video decoded.
+
+    What is not decoded is not proven: a video that fails elsewhere passes.
+    """
+    video = fetch(source)
+    with guarded(video.path):
+        frames_THWC = _sought(video, indices_of, size=None)
+        return _audit(video, indices_of).sampled if frames_THWC is None else frames_THWC
 
 
-def _frames(reader: decord.VideoReader, start: int, stop: int) -> np.ndarray:
-    frames_THWC = reader.get_batch(range(start, stop)).asnumpy()
-    if frames_THWC.shape[-1] != 3:
-        raise ValueError(f"{list(frames_THWC.shape[1:])} is no frame; widths of 32 px and less cannot be decoded")
-    return frames_THWC
+def _audit(video: Video, indices_of: Callable[[int], Sequence[int]]) -> Audited:
+    found = _scan(video)
+    wanted, kept, count = set(indices_of(found.frames)), {}, 0
+    reformatter = VideoReformatter()
+    for frame in all_frames(video):
+        if count in wanted:
+            kept[count] = to_rgb(frame, reformatter).copy()
+        count += 1
+    indices = indices_of(count)
+    if count != found.frames:
+        wanted = sorted(set(indices))
+        kept = dict(zip(wanted, _gather(_picked(video, wanted), size=None), strict=True))
+    return Audited(_info(found, frame, count), np.stack([kept[index] for index in indices]))
+
+
+def _sought(
+    video: Video, indices_of: Callable[[int], Sequence[int]], size: tuple[int, int] | None
+) -> np.ndarray | None:
+    """The frames of these numbers by the times of their packets; None if that does not lead to them."""
+    with opened(video) as (container, stream):
+        found = scan(video, container, stream)
+        unique, order = np.unique(indices_of(found.frames), return_inverse=True)
+        for way in (found, replace(found, keys=found.keys[:1], leaps=False)):
+            with suppress(NotSought, *DECODER_ERRORS):  # decoding all gives the frames, or the reason why not
+                return _in_order(_gather(sought_frames(video, container, stream, way, unique.tolist()), size), order)
+    return None
+
+
+def _picked(video: Video, wanted: Sequence[int]) -> Iterator[av.VideoFrame]:
+    """The frames of these ascending numbers, decoded from the first frame to the last of them."""
+    numbers, count = set(wanted), 0
+    for frame in all_frames(video):
+        if count in numbers:
+            yield frame
+        count += 1
+        if count > wanted[-1]:
+            return
+    reason = f"it has {count} frames, and frame {wanted[-1]} is asked for"
+    raise UnreadableVideo(reason, video.path, "truncated")
+
+
+def _scan(video: Video) -> Scan:
+    with opened(video) as (container, stream):
+        return scan(video, container, stream)
+
+
+def _info(found: Scan, frame: av.VideoFrame, count: int) -> VideoInfo:
+    turns, fps = quarter_turns(frame), found.fps
+    width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
+    duration_s = count / fps if fps else 0.0
+    return VideoInfo(width, height, fps, count, duration_s, found.codec, 90 * turns, found.announced_frames)
+
+
+def _in_order(frames_THWC: np.ndarray, order: np.ndarray) -> np.ndarray:
+    return frames_THWC if np.array_equal(order, np.arange(len(frames_THWC))) else frames_THWC[order]
+
+
+def _gather(frames: Iterable[av.VideoFrame], size: tuple[int, int] | None) -> np.ndarray:
+    chunks = [_resized(chunk, size) for chunk in _chunks(frames)]
+    return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+
+
+def _chunks(frames: Iterable[av.VideoFrame]) -> Iterator[np.ndarray]:
+    """Frames as RGB uint8 [n, H, W, 3] of at most CHUNK_BYTES."""
+    reformatter, chunk, filled = VideoReformatter(), None, 0
+    for frame in frames:
+        picture_HWC = to_rgb(frame, reformatter)
+        if chunk is None:
+            chunk = np.empty((max(1, CHUNK_BYTES // picture_HWC.nbytes), *picture_HWC.shape), np.uint8)
+        chunk[filled] = picture_HWC
+        filled += 1
+        if filled == len(chunk):
+            yield chunk
+            chunk, filled = None, 0
+    if chunk is not None:
+        yield chunk[:filled]
 
 
 def _resized(frames_THWC: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
@@ -144,38 +200,3 @@ def _resized(frames_THWC: np.ndarray, size: tuple[int, int] | None) -> np.ndarra
     width, height = size
     frames_NCHW = torch.from_numpy(frames_THWC).permute(0, 3, 1, 2)
     return interpolate(frames_NCHW, size=(height, width), mode="bilinear", antialias=True).permute(0, 2, 3, 1).numpy()
-
-
-def _container(source: Source) -> InputContainer:
-    return av.open(_stream(source), "r")
-
-
-def _stream(source: Source) -> io.BytesIO | str:
-    return io.BytesIO(source) if isinstance(source, bytes) else str(source)
-
-
-def _path(source: Source) -> str:
-    return "" if isinstance(source, bytes) else str(source)
-
-
-@contextmanager
-def _unreadable(source: Source) -> Generator[None]:
-    """Turns whatever a decoder raises into UnreadableVideo with a reason that a user understands."""
-    try:
-        yield
-    except UnreadableVideo:
-        raise
-    except DECODER_ERRORS as error:
-        raise UnreadableVideo(_reason(source, error), _path(source)) from error
-
-
-def _reason(source: Source, error: Exception) -> str:
-    try:
-        with _container(source) as container:
-            if not container.streams.video:
-                return "the file has no video stream"
-    except DECODER_ERRORS:
-        return "the file is not a video, or a part of it is cut off"
-    # decord puts the time and its own source line before every message.
-    message = re.sub(r"\[[\d:]+\] \S+?:\d+: ", "", str(error))
-    return "the decoder fails: " + " ".join(message.split())[:300].rstrip(".")

@@ -29,6 +29,8 @@ class VideoRecord:
     """Clips of one group show the same scene, so they must stay together. Empty: unknown."""
     subset: Subset = "train"
     """"other" videos belong to the data set but are neither trained nor tested on."""
+    source: str = ""
+    """The video that this clip was cut from, where its name tells; empty: unknown."""
 
 
 RECORD = pa.schema(
@@ -39,6 +41,7 @@ RECORD = pa.schema(
         ("class_name", pa.string()),
         ("group", pa.string()),
         ("subset", pa.string()),
+        ("source", pa.string()),
     ]
 )
 """The columns of a `VideoRecord`."""
@@ -58,15 +61,25 @@ FACTS = pa.schema(
         ("dv", pa.float64()),
         ("mean_luma", pa.float64()),
         ("is_dark", pa.bool_()),
+        ("dv_released", pa.float64()),
+        ("mean_luma_released", pa.float64()),
+        ("is_dark_released", pa.bool_()),
+        ("fingerprint", pa.list_(pa.uint64())),
     ]
 )
-"""What reading the whole video adds; `modified_s` is seconds since 1970, darkness is Eq. 12-14."""
+"""What reading the whole video adds.
+
+`modified_s` is seconds since 1970, `frames` are those really decoded. Darkness (Eq. 12-14) is by the paper's
+rule and, in columns that end so, by that of the released script (dtcm.darkness). `fingerprint` finds copies
+(dtcm.data.fingerprint)."""
 
 MANIFEST = pa.schema([*RECORD, *FACTS])
 """A usable video: its record and its facts. Manifests are sorted by video_id."""
 
-QUARANTINE = pa.schema([("video_id", pa.string()), ("path", pa.string()), ("reason", pa.string())])
-"""A video that cannot be used, and why."""
+QUARANTINE = pa.schema(
+    [("video_id", pa.string()), ("path", pa.string()), ("kind", pa.string()), ("reason", pa.string())]
+)
+"""A video that cannot be used, and why: a kind to count by, such as "truncated", and a sentence."""
 
 
 def to_rows(records: Iterable[VideoRecord]) -> list[dict[str, Any]]:

@@ -98,7 +98,7 @@ def _class_by_class(
     for number, stratum in strata.items():
         order = [stratum[i] for i in _rng(*key, number).permutation(len(stratum))]
         sizes = [len(units[unit]) for unit in order]
-        held |= {order[i] for i in _closest_subset(sizes, fraction * sum(sizes))}
+        held |= {order[i] for i in closest_subset(sizes, fraction * sum(sizes))}
     return held
 
 
@@ -126,7 +126,7 @@ def _best_of_many(
     return best[1]
 
 
-def _closest_subset(sizes: Sequence[int], target: float) -> list[int]:
+def closest_subset(sizes: Sequence[int], target: float) -> list[int]:
     """Indices whose sizes sum up closest to the target: some but not all; none of a single one.
 
     Subset sums by dynamic programming: `reached` maps a sum to the last index and the chain before it.
@@ -163,12 +163,12 @@ def _classes_without(records: Sequence[VideoRecord], subset: Subset) -> list[str
 
 
 def _scene(record: VideoRecord) -> str:
-    """What must stay together: the group, by its number alone where it is named Class_number.
+    """What must stay together: the group, by its number alone where it is named Class_number, else the source video.
 
     ARID numbers its groups within a class, but a number often means the same place: its Jump_11 and
     Run_11 were filmed in one corridor, and a model that knows Run_11 takes Jump_11 for a run.
     """
-    return record.group.removeprefix(f"{record.class_name}_") or record.video_id
+    return record.group.removeprefix(f"{record.class_name}_") or record.source or record.video_id
 
 
 def _rng(*key: int) -> np.random.Generator:

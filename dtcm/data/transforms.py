@@ -6,6 +6,7 @@ what is tested. Clips stay uint8 until they are on the device.
 
 import numpy as np
 import torch
+from torch.nn.functional import interpolate
 
 from dtcm.config import DataConfig
 from dtcm.data.clips import check as check  # the early check of what load_clip will be asked for
@@ -14,12 +15,33 @@ from dtcm.data.plan import PlanRow
 
 
 def load_clip(source: Source, row: PlanRow, data: DataConfig) -> np.ndarray:
-    """The clip of a plan's row: decoded, resized, cropped and, where the row says so, mirrored.
+    """The clip of a plan's row: decoded, cut to its centre if so configured, resized, cropped and perhaps mirrored.
 
     Returns RGB uint8 [T, crop, crop, 3]. Raises UnreadableVideo.
     """
-    frames_THWC = read_frames(source, row.frames, size=(data.width_px, data.height_px))
+    size = (data.width_px, data.height_px)
+    if data.centre_px:
+        frames_THWC = resize(centre_square(read_frames(source, row.frames), data.centre_px), size)
+    else:
+        frames_THWC = read_frames(source, row.frames, size)
     return crop_and_flip(frames_THWC, row.x_px, row.y_px, data.crop_px, row.flip)
+
+
+def centre_square(frames_THWC: np.ndarray, side_px: int) -> np.ndarray:
+    """The square of that side in the middle of each frame; of a smaller frame, the largest square in it."""
+    height, width = frames_THWC.shape[1:3]
+    side = min(side_px, height, width)
+    y, x = (height - side) // 2, (width - side) // 2
+    return frames_THWC[:, y : y + side, x : x + side]
+
+
+def resize(frames_THWC: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Frames resized to (width, height) as `read_frames` does: bilinear with antialiasing, on uint8."""
+    width, height = size
+    if frames_THWC.shape[1:3] == (height, width):
+        return frames_THWC
+    frames_NCHW = torch.from_numpy(np.ascontiguousarray(frames_THWC)).permute(0, 3, 1, 2)
+    return interpolate(frames_NCHW, size=(height, width), mode="bilinear", antialias=True).permute(0, 2, 3, 1).numpy()
 
 
 def crop_and_flip(frames_THWC: np.ndarray, x_px: int, y_px: int, side_px: int, flip: bool) -> np.ndarray:

@@ -3,10 +3,12 @@
 import math
 
 import av
+import boto3
 import numpy as np
 import pytest
 
 from dtcm.darkness import darkness, darkness_from_luma, mean_luma, sampled_indices
+from dtcm.data import container
 from dtcm.errors import BadInput
 
 
@@ -29,6 +31,14 @@ def test_luma_of_all_colours_is_opencvs_fixed_point():
     colours = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(-1, 1, 1, 3)
     expected = (4899 * colours[..., 0] + 9617 * colours[..., 1] + 1868 * colours[..., 2] + 2**13) >> 14
     assert np.array_equal(mean_luma(colours.astype(np.uint8)), expected.ravel())
+
+
+def test_frames_of_any_size_have_opencvs_luma():
+    cv2 = pytest.importorskip("cv2")
+    for height, width in ((1, 1), (128, 128), (127, 131), (200, 210)):
+        frames = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+        expected = [cv2.cvtColor(frame, cv2.COLOR_RGB2YCrCb)[..., 0].mean() for frame in frames]
+        assert mean_luma(frames).tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -95,19 +105,36 @@ def test_the_seed_decides_the_frames():
     assert len({darkness(video, seed).dv for seed in range(10)}) > 5
 
 
-def test_a_file_its_bytes_and_its_frames_agree(tmp_path):
+@pytest.fixture
+def ramp(tmp_path):
+    """90 frames that grow brighter, in groups of ten."""
     path = tmp_path / "ramp.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=30)
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=30, options={"g": "10"})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for level in range(0, 90, 3):
+        for level in range(90):
             frame = np.full((48, 64, 3), level, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
-    with av.open(str(path)) as container:
-        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
-    assert darkness(path, 5) == darkness(str(path), 5) == darkness(path.read_bytes(), 5) == darkness(frames, 5)
-    assert darkness(path, 5).mean_luma == pytest.approx(43.5, abs=12)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize("rule", ["paper", "released"])
+def test_a_file_its_bytes_and_its_frames_agree(ramp, rule):
+    with av.open(str(ramp)) as file:
+        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
+    expected = darkness(frames, 5, rule)
+    assert darkness(ramp, 5, rule) == darkness(str(ramp), 5, rule) == darkness(ramp.read_bytes(), 5, rule) == expected
+    assert expected.mean_luma == pytest.approx(44.5, abs=8)
+
+
+def test_a_video_in_a_bucket_is_fetched_once(ramp, s3, monkeypatch):
+    boto3.client("s3").upload_file(str(ramp), s3.removeprefix("s3://"), "ramp.mp4")
+    fetched = []
+    read_bytes = container.read_bytes
+    monkeypatch.setattr(container, "read_bytes", lambda uri: fetched.append(uri) or read_bytes(uri))
+    assert darkness(f"{s3}/ramp.mp4", 5) == darkness(ramp, 5)
+    assert fetched == [f"{s3}/ramp.mp4"]
 
 
 @pytest.mark.parametrize(

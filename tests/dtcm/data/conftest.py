@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import av
+import boto3
 import numpy as np
 import pytest
 
@@ -52,3 +53,14 @@ def noisy_video(write_video, tmp_path_factory):
     """12 frames of 100x80 in which no pixel equals its neighbour's mirror image."""
     coarse = np.random.default_rng(0).integers(0, 256, (12, 10, 10, 3), dtype=np.uint8)
     return write_video(tmp_path_factory.mktemp("videos") / "noisy.mp4", coarse.repeat(8, 1).repeat(10, 2))
+
+
+@pytest.fixture
+def put_s3(s3):
+    """put_s3(key, text) -> the URI of the object that is then in the bucket."""
+
+    def put(key: str, text: str = "") -> str:
+        boto3.client("s3").put_object(Bucket=s3.removeprefix("s3://"), Key=key, Body=text.encode())
+        return f"{s3}/{key}"
+
+    return put

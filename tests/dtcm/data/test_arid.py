@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from dtcm.config import DataConfig
-from dtcm.data.datasets import classes, load
-from dtcm.data.datasets.arid import ListEntry, read_classes, read_list
+from dtcm.data.datasets import check, classes, load, read_lists
+from dtcm.data.datasets.arid import MAPPING_TABLES
+from dtcm.data.datasets.lists import ListEntry, open_lists, read_classes, read_list
 from dtcm.errors import BadInput
 
 TABLE = "0\tDrink\n1\tJump\n"
@@ -118,7 +119,7 @@ def test_one_list_with_a_table_leaves_the_split_open(tmp_path):
 )
 def test_every_list_format_is_told_by_its_content(tmp_path, text, expected):
     (tmp_path / "list.txt").write_text(text, encoding="utf-8", newline="")
-    assert read_list(tmp_path / "list.txt") == [expected]
+    assert read_list(str(tmp_path / "list.txt")) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -127,10 +128,14 @@ def test_every_list_format_is_told_by_its_content(tmp_path, text, expected):
         ("", "lists no video"),
         ("\n \n", "lists no video"),
         ("VideoID,Video,ClassID\n", "lists no video"),
-        ("0\t0\tDrink/a.avi\n1\t0\n", r"line 2: .* path and a class id"),
+        ("0\t0\tDrink/a.avi\n1\t0\n", "line 2: .* path and a class id"),
         ("0\tzero\tDrink/a.avi\n", "line 1: .* path and a class id"),
+        ("0\t²\tDrink/a.avi\n", "line 1: .* path and a class id"),
+        (f"0\t{'9' * 5000}\tDrink/a.avi\n", "line 1: .* path and a class id"),
+        ("0\t0\t.\n", "line 1: .* path and a class id"),
+        ('VideoID,Video,ClassID\n0,"a.mp4,0\n', "line 2: .* path and a class id"),
         ("0\t--1\tDrink/a.avi\n", "line 1: .* path and a class id"),
-        ("VideoID,Video,ClassID\n0,a.mp4,0\n1,b.mp4\n", r"line 3: .* path and a class id"),
+        ("VideoID,Video,ClassID\n0,a.mp4,0\n1,b.mp4\n", "line 3: .* path and a class id"),
         ("Drink/a.avi\n", "line 1: .* path and a class id"),
         ("0\t0\tDrink/a.avi\n\n1\t2\tDrink/b.avi\n", "line 3: there is no class 2; .* 0 to 1"),
         ("0\t-1\tDrink/a.avi\n", "line 1: there is no class -1"),
@@ -166,11 +171,46 @@ def test_a_broken_mapping_table_is_refused(arid, text, message):
 def test_missing_videos_are_counted_and_named_at_once(arid):
     for path in TRAIN + TEST[:1]:
         (arid / "clips" / path).unlink()
-    with pytest.raises(BadInput, match="4 of 6 listed videos") as caught:
+    with pytest.raises(BadInput, match=r"4 of 6 listed videos .* \(3 train, 1 test\)") as caught:
         load(DataConfig(root=str(arid)))
-    assert ", ".join(TRAIN) in str(caught.value)
-    assert TEST[0] not in str(caught.value)
+    assert ", ".join(TRAIN + TEST[:1]) in str(caught.value)
     assert str(arid / "clips") in str(caught.value)
+
+
+def test_a_share_of_missing_videos_can_be_allowed_and_is_still_named(arid, caplog):
+    (arid / "clips" / TRAIN[1]).unlink()
+    data = DataConfig(root=str(arid), max_missing_share=0.2)
+    assert ids(load(data), "train") == [TRAIN[0], TRAIN[2]]
+    assert f"1 of 6 listed videos are not under {arid / 'clips'} (1 train), such as {TRAIN[1]}" in caplog.text
+    (arid / "clips" / TEST[0]).unlink()
+    with pytest.raises(BadInput, match="2 of 6 listed videos"):
+        load(data)
+    for share in (-0.1, 1.0):
+        with pytest.raises(BadInput, match="max_missing_share"):
+            load(DataConfig(root=str(arid), max_missing_share=share))
+
+
+def test_the_other_list_is_left_alone_unless_asked_for(arid):
+    (arid / "clips" / OTHER[0]).unlink()
+    found = check(DataConfig(root=str(arid)))
+    assert (len(found.records), found.missing) == (5, ())
+    assert found.notes == ('1 videos of the list "other" are not there, and not needed.',)
+    with pytest.raises(BadInput, match=r"1 of 6 listed videos .* \(1 train\)"):
+        load(DataConfig(root=str(arid), other="train"))
+    touch(arid / "clips", *OTHER)
+    assert ids(load(DataConfig(root=str(arid), other="train")), "train") == sorted(TRAIN + OTHER)
+    assert ids(load(DataConfig(root=str(arid), other="test")), "test") == sorted(TEST + OTHER)
+    (arid / "lists" / "ARID_split1_other.txt").unlink()
+    assert len(load(DataConfig(root=str(arid)))) == 5
+    with pytest.raises(BadInput, match='has no list "other" of split 1'):
+        load(DataConfig(root=str(arid), other="test"))
+
+
+def test_videos_that_no_list_names_are_told(arid):
+    touch(arid / "clips", "Drink/Drink_9_9.avi")
+    (note,) = check(DataConfig(root=str(arid))).notes
+    assert note.startswith(f"1 videos under {arid / 'clips'} are not listed and are left alone")
+    assert "Drink/Drink_9_9.avi" in note
 
 
 def test_a_video_in_training_and_test_is_refused(arid):
@@ -180,14 +220,14 @@ def test_a_video_in_training_and_test_is_refused(arid):
 
 
 def test_a_split_without_lists_is_refused(arid):
-    with pytest.raises(BadInput, match=r"no train and test list of split 2; it has ARID_split1_other\.txt"):
+    with pytest.raises(BadInput, match=r"lacks ARID_split2_train\.txt, ARID_split2_test\.txt; it has ARID_map"):
         load(DataConfig(root=str(arid), split=2))
 
 
 @pytest.mark.parametrize("field", ["root", "lists"])
 def test_folders_that_are_not_there_are_refused(arid, field):
-    data: dict[str, Any] = {"root": str(arid), field: str(arid / "nowhere")}
-    with pytest.raises(BadInput, match=f"data.{field}"):
+    data: dict[str, Any] = {"root": str(arid), field: str(arid / "nowhere" / "else")}
+    with pytest.raises(BadInput, match=f"There is no .*else.* data.{field}"):
         load(DataConfig(**data))
 
 
@@ -198,13 +238,14 @@ def test_a_lists_folder_without_lists_is_not_passed_over(arid):
 
 @pytest.mark.parametrize(("split", "train", "test"), [(1, 2288, 823), (2, 2252, 859), (3, 2259, 852)])
 def test_official_lists(reference, tmp_path, split, train, test):
-    lists = reference / "reference" / "annotations"
-    for subset in ("train", "test", "other"):
-        touch(tmp_path, *(entry.path for entry in read_list(lists / f"ARID_split{split}_{subset}.txt")))
-    records = load(DataConfig(root=str(tmp_path), lists=str(lists), split=split))
+    lists = str(reference / "reference" / "annotations")
+    listed = read_lists(lists, "arid-v1", split)
+    touch(tmp_path, *(record.path for record in listed))
+    records = load(DataConfig(root=str(tmp_path), lists=lists, format="arid-v1", split=split))
+    assert [r.video_id for r in records] == sorted(r.video_id for r in listed)
     assert Counter(record.subset for record in records) == {"train": train, "test": test, "other": 673}
     names = ["Drink", "Jump", "Pick", "Pour", "Push", "Run", "Sit", "Stand", "Turn", "Walk", "Wave"]
-    assert classes(records) == names == read_classes(lists)
+    assert classes(records) == names == read_classes(open_lists(lists), MAPPING_TABLES)
     assert all(record.video_id.startswith(f"{record.class_name}/{record.group}_") for record in records)
     groups = {
         subset: {record.group for record in records if record.subset == subset} for subset in ("train", "test", "other")
@@ -213,16 +254,10 @@ def test_official_lists(reference, tmp_path, split, train, test):
     assert groups["other"] & groups["test"]
 
 
-@pytest.mark.parametrize(
-    ("name", "entries", "labels"),
-    [
-        ("ARID1.1_t1_train_pub.csv", 1837, set(range(5, 11))),
-        ("ARID1.1_t1_test_pub.csv", 1289, set(range(5, 11))),
-        ("dark48_train_split1.txt", 7052, set(range(48))),
-        ("dark48_test_split1.txt", 1763, set(range(48))),
-    ],
-)
-def test_lists_of_the_challenge_and_of_dark48(reference, name, entries, labels):
-    listed = read_list(reference / "reference" / "annotations" / name)
-    assert len(set(listed)) == len(listed) == entries
-    assert {entry.label for entry in listed} == labels
+def test_official_challenge_lists_have_six_classes(reference):
+    records = read_lists(str(reference / "reference" / "annotations"), "arid-v15")
+    assert Counter(record.subset for record in records) == {"train": 1837, "test": 1289}
+    assert {r.label: r.class_name for r in records} == dict(
+        enumerate(["Run", "Sit", "Stand", "Turn", "Walk", "Wave"], 5)
+    )
+    assert all(bool(record.group) == (record.subset == "train") for record in records)

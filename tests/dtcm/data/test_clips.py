@@ -40,9 +40,10 @@ def test_random_starts_reach_all_clips_that_fit_and_no_other(total, frames, stri
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("crop_px", 241), ("crop_px", 0), ("frames", 0), ("stride", 0), ("width_px", 111)]
+    ("field", "value"),
+    [("crop_px", 241), ("crop_px", 0), ("frames", 0), ("stride", 0), ("width_px", 111), ("centre_px", -1)],
 )
 def test_impossible_clips_are_refused(field, value):
     check(DataConfig())
-    with pytest.raises(BadInput, match=r"crop_px|frames|stride|width_px"):
+    with pytest.raises(BadInput, match=r"crop_px|frames|stride|width_px|centre_px"):
         check(DataConfig(**{field: value}))

@@ -4,7 +4,8 @@ import pytest
 
 from dtcm.config import DataConfig
 from dtcm.data.datasets import classes, load
-from dtcm.data.datasets.folder import class_of, group_of, list_videos
+from dtcm.data.datasets.folder import class_of, group_of
+from dtcm.data.datasets.listing import look
 from dtcm.errors import BadInput
 
 
@@ -51,7 +52,9 @@ def test_listing_goes_into_every_depth_and_link(tmp_path):
     touch(tmp_path / "elsewhere", "deep/er/c.mkv")
     touch(tmp_path / "root", "b.mp4", "a/x.mov", "a/x.mov.part")
     (tmp_path / "root" / "link").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    assert list_videos(tmp_path / "root") == ["a/x.mov", "b.mp4", "link/deep/er/c.mkv"]
+    listing = look(str(tmp_path / "root"))
+    assert listing.videos == ("a/x.mov", "b.mp4", "link/deep/er/c.mkv")
+    assert listing.folder == listing.root == str(tmp_path / "root")
 
 
 def test_a_folder_without_videos_is_no_data_set(tmp_path):

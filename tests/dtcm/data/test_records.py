@@ -8,7 +8,7 @@ import pytest
 from dtcm.data.records import FACTS, MANIFEST, QUARANTINE, RECORD, VideoRecord, to_records, to_rows, to_table
 
 RECORDS = [
-    VideoRecord("Walk/Walk_1_2.mp4", "/d/Walk/Walk_1_2.mp4", 9, "Walk", "Walk_1", "test"),
+    VideoRecord("Walk/Walk_1_2.mp4", "/d/Walk/Walk_1_2.mp4", 9, "Walk", "Walk_1", "test", "yt-abc"),
     VideoRecord("Drink/a.mp4", "/d/Drink/a.mp4", 0, "Drink"),
 ]
 FOUND = {
@@ -25,6 +25,10 @@ FOUND = {
     "dv": -0.9,
     "mean_luma": 11.2,
     "is_dark": True,
+    "dv_released": -0.91,
+    "mean_luma_released": 10.1,
+    "is_dark_released": True,
+    "fingerprint": [0, 2**64 - 1],
 }
 
 
@@ -41,12 +45,14 @@ def test_records_come_back_from_a_stored_manifest_sorted(tmp_path):
     assert again.schema.equals(MANIFEST)
     assert to_records(again) == [RECORDS[1], RECORDS[0]]
     assert again.column("mean_luma").to_pylist() == [11.2, 11.2]
+    assert again.column("fingerprint").to_pylist() == [[0, 2**64 - 1]] * 2
 
 
 def test_a_row_may_hold_more_but_not_less():
     row = to_rows(RECORDS)[0]
-    assert to_table([row | {"frame": 3, "reason": "the file is empty"}], QUARANTINE).to_pylist() == [
-        {"video_id": row["video_id"], "path": row["path"], "reason": "the file is empty"}
+    found = {"kind": "empty", "reason": "the file is empty"}
+    assert to_table([row | found | {"frame": 3}], QUARANTINE).to_pylist() == [
+        {"video_id": row["video_id"], "path": row["path"], **found}
     ]
     with pytest.raises(KeyError, match="bytes"):
         to_table([row])

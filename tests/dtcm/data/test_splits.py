@@ -10,7 +10,7 @@ import pytest
 from dtcm.config import DataConfig
 from dtcm.data.datasets import load
 from dtcm.data.records import VideoRecord
-from dtcm.data.splits import _closest_subset, assign_subsets
+from dtcm.data.splits import assign_subsets, closest_subset
 from dtcm.errors import BadInput
 
 DATA = DataConfig(test_fraction=0.3, val_fraction=0.15)
@@ -83,11 +83,11 @@ def test_closest_subset_against_every_subset():
     for _ in range(200):
         sizes = [rng.randint(1, 12) for _ in range(rng.randint(2, 7))]
         target = rng.uniform(0, 1) * sum(sizes)
-        chosen = _closest_subset(sizes, target)
+        chosen = closest_subset(sizes, target)
         assert len(set(chosen)) == len(chosen)
         best = min(abs(sum(p) - target) for n in range(1, len(sizes)) for p in combinations(sizes, n))
         assert abs(sum(sizes[i] for i in chosen) - target) == pytest.approx(best)
-    assert _closest_subset([5], 2.0) == []
+    assert closest_subset([5], 2.0) == []
 
 
 def test_order_does_not_matter_and_seed_and_split_do():

@@ -7,7 +7,7 @@ import torch
 from dtcm.config import DataConfig
 from dtcm.data.decode import read_frames
 from dtcm.data.plan import PlanRow
-from dtcm.data.transforms import crop_and_flip, load_clip, to_model_input
+from dtcm.data.transforms import centre_square, crop_and_flip, load_clip, resize, to_model_input
 
 DATA = DataConfig(frames=5, width_px=50, height_px=40, crop_px=16)
 
@@ -35,6 +35,39 @@ def test_a_clip_is_the_resized_frames_cropped(noisy_video, x_px, y_px, flip):
     assert clip.dtype == np.uint8
     assert np.array_equal(clip, expected[:, :, ::-1] if flip else expected)
     assert not np.array_equal(clip, clip[:, :, ::-1]), "the picture is its own mirror image, so this shows nothing"
+
+
+@pytest.mark.parametrize("size", [32, 24])
+def test_a_centre_is_cut_before_anything_is_resized(noisy_video, size):
+    data = DataConfig(frames=3, centre_px=32, width_px=size, height_px=size, crop_px=16)
+    clip = load_clip(noisy_video, row([2, 3, 4], 5, 6, False), data)
+    centre = read_frames(noisy_video, [2, 3, 4])[:, 24:56, 34:66]
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(centre).permute(0, 3, 1, 2).double(), size=(size, size), mode="bilinear", antialias=True
+    ).permute(0, 2, 3, 1)[:, 6:22, 5:21]  # fmt: skip
+    assert clip.shape == (3, 16, 16, 3)
+    assert np.abs(clip - expected.numpy()).max() <= (0 if size == 32 else 1)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "side", "square"),
+    [
+        (480, 640, 128, (176, 304, 256, 384)),
+        (9, 8, 5, (2, 7, 1, 6)),
+        (80, 100, 128, (0, 80, 10, 90)),
+        (100, 80, 90, (10, 90, 0, 80)),
+    ],
+)
+def test_the_centre_of_a_frame_and_of_one_that_is_too_small(height, width, side, square):
+    frames = np.arange(height * width, dtype=np.int32).reshape(1, height, width, 1)
+    top, bottom, left, right = square
+    assert np.array_equal(centre_square(frames, side), frames[:, top:bottom, left:right])
+
+
+def test_resizing_here_and_while_reading_is_the_same(noisy_video):
+    frames = read_frames(noisy_video, [1, 2])
+    assert np.array_equal(resize(frames, (50, 40)), read_frames(noisy_video, [1, 2], (50, 40)))
+    assert resize(frames, (100, 80)) is frames
 
 
 def test_bytes_and_path_give_the_same_clip(noisy_video):
