@@ -4,16 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: train test test-slow lint benchmark mlflow clean
+.PHONY: train test test-slow test-ceph lint benchmark mlflow clean
 
 train: $(READY)  ## make the sample set, train, test and register a model
 	$(BIN)/python pipelines/train_arid.py $(ARGS)
 
 test: lint  ## lint, types and every test that is not slow
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not ceph" $(ARGS)
 
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-ceph: $(READY)  ## index, training and resume against a real object store, from Debian's packages (as root)
+	which radosgw ceph-mon ceph-osd || (apt-get update && apt-get install -y --no-install-recommends ceph-mon ceph-osd ceph-common radosgw)
+	$(BIN)/python -m pytest -m ceph $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

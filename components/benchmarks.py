@@ -1,15 +1,19 @@
 """Measurements of what Ray costs, against the same work without it, in one run on one machine."""
 
+import itertools
 import os
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import pyarrow as pa
 import torch
 
+from components.audit import stream
 from components.cluster import cluster
 from components.index import index
 from components.ingest import make_plan, subset, train_clips
@@ -20,8 +24,11 @@ from components.workflow import find_videos
 from dtcm.benchmarks import plain_step_times
 from dtcm.config import DataConfig, Experiment, with_overrides
 from dtcm.data.datasets import classes
+from dtcm.data.decode import decode_all
 from dtcm.data.plan import PlanRow
 from dtcm.data.transforms import load_clip
+
+TIMEOUT_S = 600.0
 
 
 def ray_ratios(experiment: Experiment, clips: int, steps: int) -> dict[str, float]:
@@ -41,6 +48,32 @@ def ray_ratios(experiment: Experiment, clips: int, steps: int) -> dict[str, floa
             figures = _decoding(manifest, experiment, clips)
             figures |= _training(manifest, experiment, len(classes(records)), settings)
     return figures
+
+
+def index_ratio(paths: Sequence[str], videos: int) -> float:
+    """Videos per second of the index over those of decoding alone, both in as many processes as there are cores.
+
+    Both go over the same files until `videos` were read; neither counts its start.
+    """
+    cores = os.cpu_count() or 1
+    files = [str(Path(path).resolve()) for path, _ in zip(itertools.cycle(paths), range(videos), strict=False)]
+    with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
+        list(pool.map(_decode_whole, files[: 8 * cores]))
+        start_s = time.perf_counter()
+        list(pool.map(_decode_whole, files, chunksize=8))
+        bare_s = time.perf_counter() - start_s
+    rows = [{"path": path, "bytes": 0, "modified_s": 0.0} for path in files]
+    with cluster(Settings()):
+        list(stream(rows[: 32 * cores], TIMEOUT_S))
+        start_s = time.perf_counter()
+        list(stream(rows, TIMEOUT_S))
+        index_s = time.perf_counter() - start_s
+    return bare_s / index_s
+
+
+def _decode_whole(path: str) -> int:
+    torch.set_num_threads(1)
+    return sum(len(chunk) for chunk in decode_all(path))
 
 
 def _decoding(manifest: pa.Table, experiment: Experiment, clips: int) -> dict[str, float]:

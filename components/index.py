@@ -1,151 +1,154 @@
-"""Reads every video once, completely: the manifest says what can be used, the quarantine what cannot and why.
+"""The manifest says which videos can be used and what they are, the quarantine which cannot and why.
 
-Ray Data shards the files. Each worker decodes in a child process that can be killed, so a decoder that
-crashes or hangs costs one video and not the run. What was found is kept in the data set's folder, and a
-video that has not changed since is not read again.
+`index` is for the videos of a data set before training; `index_files` for any pile of files, on disk or S3.
 """
 
-import functools
-import hashlib
-import io
-import multiprocessing
 import time
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-import ray.data
 
+from components.audit import Row, audit_files, key, to_parquet
 from components.settings import Settings
-from components.storage import Folder
+from components.storage import Folder, folder_at
+from dtcm import figures
 from dtcm.config import DataConfig
-from dtcm.darkness import darkness_from_luma, mean_luma
-from dtcm.data.decode import UnreadableVideo, decode_all, probe
+from dtcm.data.datasets.folder import VIDEO_SUFFIXES, class_of, group_of
+from dtcm.data.files import File, absolute, is_uri, join, list_files, read_table
 from dtcm.data.records import FACTS, MANIFEST, QUARANTINE, VideoRecord, to_rows, to_table
 from dtcm.errors import BadInput
 
-TIMEOUT_S = 600
-"""A video that takes longer than this to decode is quarantined."""
 
-MOST_TASKS = 1000
-"""Into which the files are divided; enough for any cluster to be busy and for none to wait long at the end."""
+class Indexed(NamedTuple):
+    """What became of a pile of files."""
 
-AUDITED = pa.schema([("path", pa.string()), ("reason", pa.string()), *((field.name, field.type) for field in FACTS)])
-"""What reading a file gave: its facts, or the reason why it cannot be used and no facts."""
-
-Row = dict[str, Any]
-Key = tuple[str, int, float]
-"""Path, size and time of change: while they stay, the file is the one that was read."""
+    manifest: pa.Table
+    """A row of MANIFEST for every video that can be used."""
+    quarantine: pa.Table
+    """A row of QUARANTINE for every one that cannot."""
+    read: int
+    """Files read now; what had not changed since an earlier run was not read again."""
+    others: dict[str, int]
+    """Files left alone because their names are not those of videos, counted by suffix."""
 
 
 def index(records: list[VideoRecord], data: DataConfig, settings: Settings) -> pa.Table:
-    """The manifest of the records' videos, each read completely now or, unchanged, before.
+    """The manifest of a data set's videos, each read completely now or, unchanged, before.
 
+    Where the data set's table is itself a manifest, what it says of unchanged files is taken from it.
     Raises BadInput if more of them cannot be read than the configuration allows.
     """
     folder = Folder(settings.storage_uri) / data.name / "index"
     start_s = time.monotonic()
-    known = _known(folder)
-    rows = [row | _stat(row["path"]) for row in to_rows(records)]
-    new = [row for row in rows if _key(row) not in known]
-    known |= {_key(row): row for row in _audit_all(new)}
-    rows = [row | known[_key(row)] for row in rows]
-    bad = [row for row in rows if row["reason"]]
-    folder.write("audited.parquet", _parquet(pa.Table.from_pylist(list(known.values()), AUDITED)))
-    folder.write("quarantine.parquet", _parquet(to_table(bad, QUARANTINE)))
+    rows = [row | stat for row, stat in zip(to_rows(records), _stats(records), strict=True)]
+    good, bad, read = _audit(rows, folder, settings, _facts_of(data.lists))
+    folder.write("quarantine.parquet", to_parquet(to_table(bad, QUARANTINE)))
     seconds = time.monotonic() - start_s
-    print(f"Index: {len(rows)} videos, {len(new)} of them read in {seconds:.0f} s, {len(bad)} unreadable", flush=True)
+    print(f"Index: {len(rows)} videos, {read} of them read in {seconds:.0f} s, {len(bad)} unreadable", flush=True)
     _check_share(bad, len(rows), data, folder)
-    return to_table((row for row in rows if not row["reason"]), MANIFEST)
+    return to_table(good, MANIFEST)
 
 
-def audit(file: Row) -> Row:
-    """A file (path, bytes, modified_s) read in the child process, as a row of AUDITED."""
-    try:
-        return file | {"reason": ""} | _child().submit(read_facts, file["path"]).result(TIMEOUT_S)
-    except UnreadableVideo as error:
-        return file | {"reason": error.reason}
-    except BrokenProcessPool:
-        reason = "the decoder crashed"
-    except FutureTimeoutError:
-        reason = f"decoding took more than {TIMEOUT_S} s"
-    _end_child()
-    return file | {"reason": reason}
+def index_files(root: str, out: str, settings: Settings, every_file: bool = False) -> Indexed:
+    """Read all videos below a folder and write their manifest, quarantine and histogram of darkness.
 
+    Args:
+        root: folder or s3:// URI; the folder in which a video lies is taken as its class.
+        out: Parquet file for the manifest; the others are written beside it, under its name.
+        settings: the cluster, and the longest that a video may take.
+        every_file: also read files whose names are not those of videos.
 
-def read_facts(path: str) -> Row:
-    """What a complete reading of a video gives: hash, size, frames as really decoded, darkness.
-
-    Raises UnreadableVideo.
+    Raises BadInput if there is no such folder, or no video in it.
     """
-    info = probe(path)
-    luma_T = np.concatenate([mean_luma(frames_THWC) for frames_THWC in decode_all(path)])
-    dark = darkness_from_luma(luma_T)
-    return {
-        "sha256": _sha256(path),
-        "width_px": info.width_px,
-        "height_px": info.height_px,
-        "fps": info.fps,
-        "frames": len(luma_T),
-        "duration_s": len(luma_T) / info.fps,
-        "codec": info.codec,
-        "rotation_deg": info.rotation_deg,
-        "dv": dark.dv,
-        "mean_luma": dark.mean_luma,
-        "is_dark": dark.is_dark,
-    }
+    root, (folder, name) = absolute(root), _place(out)
+    files = list_files(root)
+    videos = [file for file in files if every_file or PurePosixPath(file.name).suffix.lower() in VIDEO_SUFFIXES]
+    if not videos:
+        raise BadInput(
+            f"{root} holds {len(files)} files and none is named as a video is ({', '.join(sorted(VIDEO_SUFFIXES))}); "
+            "name another folder, or read every file with --every-file."
+        )
+    good, bad, read = _audit(_pile(root, videos), folder / f"{name}.audited", settings)
+    manifest, quarantine = to_table(good, MANIFEST), to_table(bad, QUARANTINE)
+    folder.write(f"{name}.quarantine.parquet", to_parquet(quarantine))
+    if good:
+        dv, dv_released = (manifest[column].to_numpy() for column in ("dv", "dv_released"))
+        folder.write(f"{name}.darkness.png", figures.darkness_histogram(dv, dv_released))
+    folder.write(f"{name}.parquet", to_parquet(manifest))
+    known = {video.name for video in videos}
+    others = Counter(PurePosixPath(file.name).suffix.lower() or "no suffix" for file in files if file.name not in known)
+    return Indexed(manifest, quarantine, read, dict(others))
 
 
-def _audit_all(rows: list[Row]) -> list[Row]:
-    if not rows:
-        return []
+def _audit(
+    rows: list[Row], journal: Folder, settings: Settings, facts: Sequence[Row] = ()
+) -> tuple[list[Row], list[Row], int]:
+    """The rows with what is known of their files, those that can be used and those that cannot."""
     files = [{name: row[name] for name in ("path", "bytes", "modified_s")} for row in rows]
-    return ray.data.from_items(files, override_num_blocks=min(len(rows), MOST_TASKS)).map(audit).take_all()
+    known, read = audit_files(files, journal, settings.video_timeout_s, facts)
+    rows = [row | known[key(row)] for row in rows]
+    return [row for row in rows if not row["kind"]], [row for row in rows if row["kind"]], read
 
 
-@functools.cache
-def _child() -> ProcessPoolExecutor:
-    """This worker's child process, for all videos until one of them breaks it."""
-    # Not forked: a decoder inherited through fork can hang.
-    return ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+def _facts_of(table: str) -> list[Row]:
+    """What a manifest says of its files; nothing where the table is none."""
+    if not table.endswith(".parquet"):
+        return []
+    manifest = read_table(table)
+    if not {"path", *FACTS.names} <= set(manifest.column_names):
+        return []
+    return [{"kind": "", "reason": "", **row} for row in manifest.select(["path", *FACTS.names]).to_pylist()]
 
 
-def _end_child() -> None:
-    child = _child()
-    _child.cache_clear()
-    for process in list((child._processes or {}).values()):
-        process.kill()
-    child.shutdown(wait=False, cancel_futures=True)
+def _pile(root: str, videos: list[File]) -> list[Row]:
+    """Records of files of which nothing is known but where they lie, with size and time."""
+    classes = {name: label for label, name in enumerate(sorted({class_of(video.name) for video in videos}))}
+    records = [
+        VideoRecord(
+            video_id=video.name,
+            path=join(root, video.name),
+            label=classes[class_of(video.name)],
+            class_name=class_of(video.name),
+            group=group_of(video.name),
+        )
+        for video in videos
+    ]
+    stats = ({"bytes": video.bytes, "modified_s": video.modified_s} for video in videos)
+    return [row | stat for row, stat in zip(to_rows(records), stats, strict=True)]
 
 
-def _known(folder: Folder) -> dict[Key, Row]:
-    if not folder.has("audited.parquet"):
-        return {}
-    table = pq.read_table(pa.BufferReader(folder.read("audited.parquet")))
-    return {_key(row): row for row in table.to_pylist()} if table.schema.equals(AUDITED) else {}
+def _stats(records: list[VideoRecord]) -> list[Row]:
+    """Size and time of change of each record's file; one listing tells those of a bucket."""
+    remote = [record.path for record in records if is_uri(record.path)]
+    listed = {}
+    for bucket in sorted({"/".join(path.split("/")[:3]) for path in remote}):
+        folder = _common_folder([path for path in remote if path.startswith(f"{bucket}/")])
+        listed |= {join(folder, file.name): file for file in list_files(folder)}
+    stats = []
+    for record in records:
+        if is_uri(record.path):
+            stats.append({"bytes": listed[record.path].bytes, "modified_s": listed[record.path].modified_s})
+        else:
+            status = Path(record.path).stat()
+            stats.append({"bytes": status.st_size, "modified_s": status.st_mtime})
+    return stats
 
 
-def _key(row: Row) -> Key:
-    return row["path"], row["bytes"], row["modified_s"]
+def _common_folder(uris: list[str]) -> str:
+    first, last = min(uris).split("/"), max(uris).split("/")
+    same = [a == b for a, b in zip(first[:-1], last[:-1], strict=False)]
+    return "/".join(first[: same.index(False) if False in same else len(same)])
 
 
-def _stat(path: str) -> Row:
-    status = Path(path).stat()
-    return {"bytes": status.st_size, "modified_s": status.st_mtime}
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+def _place(out: str) -> tuple[Folder, str]:
+    """The folder of a Parquet file, and the file's name without its suffix."""
+    if not out.endswith(".parquet"):
+        raise BadInput(f"The manifest is a Parquet file; let --out end in .parquet, not {out!r}.")
+    folder, _, name = absolute(out).rpartition("/")
+    return folder_at(folder), name.removesuffix(".parquet")
 
 
 def _check_share(bad: Iterable[Row], total: int, data: DataConfig, folder: Folder) -> None:
@@ -157,9 +160,3 @@ def _check_share(bad: Iterable[Row], total: int, data: DataConfig, folder: Folde
         f"them (all are named in {folder.uri}/quarantine.parquet), or allow the share with "
         "--experiment.data.max-quarantine-share."
     )
-
-
-def _parquet(table: pa.Table) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer)
-    return buffer.getvalue()

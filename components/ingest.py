@@ -18,6 +18,7 @@ from ray.train import DataConfig as TrainDataConfig
 from dtcm.config import DataConfig, Experiment
 from dtcm.data.plan import Plan, centre_rows, shard
 from dtcm.data.transforms import load_clip
+from dtcm.step import total_epochs
 
 CLIPS_PER_TASK = 32
 """Enough to hide what a task costs by itself (with 8, half of the throughput was lost), few enough to start quickly."""
@@ -45,7 +46,7 @@ def subset(manifest: pa.Table, name: str) -> pa.Table:
 def make_plan(manifest: pa.Table, experiment: Experiment) -> Plan:
     """The plan over the training part of a manifest."""
     frames = tuple(video.frames for video in _videos(manifest, "train"))
-    return Plan(frames, experiment.data, experiment.optim.batch, experiment.optim.epochs, experiment.seed)
+    return Plan(frames, experiment.data, experiment.optim.batch, total_epochs(experiment), experiment.seed)
 
 
 def train_clips(manifest: pa.Table, experiment: Experiment, rank: int, world: int, start_step: int) -> Dataset:

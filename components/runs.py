@@ -66,7 +66,7 @@ class Run:
 
     def read_table(self, name: str) -> pa.Table:
         """A Parquet file of the run."""
-        return pq.read_table(pa.BufferReader(self.folder.read(name)))
+        return self.folder.read_table(name)
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write a Parquet file of the run."""

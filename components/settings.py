@@ -24,6 +24,8 @@ class Settings:
     """Name of the run. Empty: recipe and hash of the experiment; an unfinished one is resumed."""
     ray_address: str = ""
     """Address of a Ray cluster. Empty: the cluster of the Ray job this is, else a local one."""
+    video_timeout_s: float = 600.0
+    """A video that takes longer than this to read completely is quarantined; raise it for videos of hours."""
     max_failures: int = 2
     """How often lost workers are replaced before the run fails."""
     keep_checkpoints: int = 2

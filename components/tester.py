@@ -19,7 +19,10 @@ from components.storage import Folder
 from dtcm import metrics
 from dtcm.bundle import FILES, Bundle, bundle_from_files
 from dtcm.config import Experiment
+from dtcm.data.leaks import leak_column
 
+LEAK_FREE = ("clips", "top1", "top1_low", "top1_high", "top5")
+"""Figures that are also given without the clips that share something with training."""
 RETRIES = 3
 """How often a predictor that is lost begins its share again."""
 
@@ -46,7 +49,8 @@ def predict_subset(
     """Predictions of the bundle in a folder for every video of a subset.
 
     Returns:
-        A table sorted by video_id: video_id, class_name, label, predicted, logits, inconsistency, dv.
+        A table sorted by video_id: video_id, class_name, label, predicted, logits, inconsistency, dv, and what the
+        video shares with training (`leak`, empty if nothing; only for "test").
     """
     needs: dict[str, Any] = {"num_gpus": 1} if use_gpu else {"num_cpus": 1}
     actor: Any = ray.remote(Predictor).options(max_restarts=RETRIES, max_task_retries=RETRIES, **needs)
@@ -68,6 +72,7 @@ def predict_subset(
             "logits": pa.array(list(logits)),
             "inconsistency": list(inconsistency),
             "dv": part["dv"],
+            "leak": leak_column(manifest) if name == "test" else [""] * part.num_rows,
         }
     )
 
@@ -78,6 +83,12 @@ def read_bundle(model: Folder, device: str = "cpu") -> Bundle:
 
 
 def score(predictions: pa.Table) -> dict[str, float]:
-    """The figures of a table of `predict_subset`."""
+    """The figures of a table of `predict_subset`; those without the clips that leak begin with leak_free_."""
     logits, labels = np.array(predictions["logits"].to_pylist()), predictions["label"].to_numpy()
-    return metrics.summary(logits, labels, predictions["inconsistency"].to_numpy())
+    inconsistency = predictions["inconsistency"].to_numpy()
+    clean = np.array(predictions["leak"].to_pylist()) == ""
+    test = metrics.summary(logits, labels, inconsistency)
+    if clean.any():
+        leak_free = metrics.summary(logits[clean], labels[clean], inconsistency[clean])
+        test |= {f"leak_free_{name}": leak_free[name] for name in LEAK_FREE}
+    return test

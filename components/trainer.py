@@ -32,7 +32,7 @@ from dtcm.config import Experiment
 from dtcm.models.batchnorm import synchronized
 from dtcm.models.dtcm import build
 from dtcm.seeding import seed_everything
-from dtcm.step import make_optimizer, predict, train_step
+from dtcm.step import make_optimizer, predict, set_trained, train_step, trained_part
 
 Record = dict[str, Any]
 
@@ -108,8 +108,8 @@ def train_worker(job: dict[str, Any]) -> None:
     model.to(get_device())
     optimizer = make_optimizer(model, experiment.optim)
     progress, records = _resume(run, model, optimizer)
-    parallel = prepare_model(model)
     plan = make_plan(job["manifest"], experiment)
+    trained, parallel = None, model
     validation = _materialized_validation(job["manifest"])
 
     slots = len(range(rank, plan.batch, world))
@@ -118,9 +118,13 @@ def train_worker(job: dict[str, Any]) -> None:
         wait_s = time.monotonic() - last_step_s
         if int(batch["step"][0]) != progress.step:
             raise RuntimeError(f"got the clips of step {int(batch['step'][0])} for step {progress.step}")
-        parallel.train()
+        if (now_trained := trained_part(experiment, progress.step // plan.steps_per_epoch)) != trained:
+            trained = now_trained
+            set_trained(model, trained)
+            parallel = prepare_model(model)  # again for another stage: DDP takes the parameters that need gradients
+        set_trained(model, trained)
         share = slots * world / plan.batch
-        parts = train_step(parallel, optimizer, batch["clip"], batch["label"], experiment.loss, share)
+        parts = train_step(parallel, optimizer, batch["clip"], batch["label"], experiment.loss, share, trained)
         parts = _mean_over_workers(parts, share, world)
         progress.step += 1
         now_s = time.monotonic()
@@ -128,7 +132,11 @@ def train_worker(job: dict[str, Any]) -> None:
         last_step_s = now_s
         records.append(_record("train", progress.step, plan.steps_per_epoch, {**parts, **timing}))
         if progress.step % plan.steps_per_epoch == 0:
-            _close_epoch(run, model, optimizer, progress, records, validation, settings)
+            classifies = trained != "enhancer"  # in the first of two stages there is nothing to choose by
+            scores = _validate(model, validation, experiment.optim.batch) if validation and classifies else {}
+            if classifies:
+                _choose(progress, scores)
+            _close_epoch(run, model, optimizer, progress, records, scores, settings)
             last_step_s = last_flush_s = time.monotonic()
         elif rank == 0 and now_s - last_flush_s > (2 if run.folder.is_local else 60):
             run.write_metrics(records)
@@ -145,20 +153,23 @@ def _resume(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer) -> tup
     return progress, [record for record in run.read_metrics() if record["step"] <= progress.step]
 
 
+def _choose(progress: Progress, scores: dict[str, float]) -> None:
+    """Make the epoch the best one if it is, by its validation scores; without any, because it is the latest."""
+    score = (scores["top1"], -scores["cross_entropy"]) if scores else (float(progress.step),)
+    if score > progress.best_score:
+        progress.best_step, progress.best_score = progress.step, score
+
+
 def _close_epoch(
     run: Run,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     records: list[Record],
-    validation: DataIterator | None,
+    scores: dict[str, float],
     settings: Settings,
 ) -> None:
-    """Score the epoch, keep its checkpoint, report. Every rank calls it, since report is a barrier."""
-    scores = _validate(model, validation, run.experiment.optim.batch) if validation else {}
-    score = (scores["top1"], -scores["cross_entropy"]) if scores else (float(progress.step),)
-    if score > progress.best_score:
-        progress.best_step, progress.best_score = progress.step, score
+    """Keep the epoch's records and checkpoint, report. Every rank calls it, since report is a barrier."""
     records.append({**records[-1], "kind": "val", "time_s": time.time(), "metrics": scores})
     if ray.train.get_context().get_world_rank() == 0:
         # Records first: a committed checkpoint always finds its own lines in metrics.jsonl.

@@ -32,9 +32,11 @@ from dtcm.data.records import VideoRecord
 from dtcm.data.sample import make_sample
 from dtcm.data.splits import assign_subsets
 from dtcm.data.transforms import check, load_clip, to_model_input
+from dtcm.enhancement import METHODS
 from dtcm.errors import BadInput
+from dtcm.models import ENHANCERS, frozen
 from dtcm.models.dtcm import build
-from dtcm.step import dry_step
+from dtcm.step import dry_step, total_epochs
 
 SHOWN_CLIPS = 3
 """Test clips of which the report shows frames."""
@@ -102,7 +104,9 @@ def test_model(run_folder: str, root: str, whole: bool, out: str, settings: Sett
         raise BadInput(f"There is no trained model in {run_folder}; name the folder of a finished run.")
     trained = read_bundle(model)
     known, data = trained.classes, trained.experiment.data
-    experiment = replace(trained.experiment, data=replace(data, root=root, dataset="", lists="") if root else data)
+    if root:
+        data = replace(data, root=root, dataset="", lists="", format="auto", other="leave")
+    experiment = replace(trained.experiment, data=data)
     records = load(_rooted(experiment)) if whole else find_videos(experiment)
     if unknown := sorted({record.class_name for record in records} - set(known)):
         raise BadInput(f"The model does not know the class {unknown[0]!r}; it knows {', '.join(known)}.")
@@ -118,12 +122,19 @@ def test_model(run_folder: str, root: str, whole: bool, out: str, settings: Sett
 
 
 def describe_test(test: dict[str, float]) -> str:
-    """The figures of a test as a line to print."""
-    return (
+    """The figures of a test as lines to print; a second one where test clips share something with training."""
+    lines = [
         f"Test: {test['clips']:.0f} clips, Top-1 {test['top1']:.1%} "
         f"(95 % interval {test['top1_low']:.1%} to {test['top1_high']:.1%}, chance {test['chance']:.1%}), "
         f"Top-5 {test['top5']:.1%}, spatio-temporal inconsistency {test['inconsistency']:.3g}"
-    )
+    ]
+    clean = test.get("leak_free_clips", 0)
+    if clean < test["clips"]:
+        lines.append(f"Leaks: {test['clips'] - clean:.0f} test clips share a video, source or group with training")
+        if clean:
+            low, high = test["leak_free_top1_low"], test["leak_free_top1_high"]
+            lines[1] += f"; Top-1 of the others {test['leak_free_top1']:.1%} ({low:.1%} to {high:.1%})"
+    return "\n".join(lines)
 
 
 def find_videos(experiment: Experiment) -> list[VideoRecord]:
@@ -162,6 +173,7 @@ def check_experiment(experiment: Experiment, records: Sequence[VideoRecord], set
             f"A batch of {experiment.optim.batch} cannot be shared by {settings.workers} workers; "
             "raise --experiment.optim.batch or lower --settings.workers."
         )
+    _check_enhancer(experiment)
     model = build(experiment.model, num_classes, experiment.data.frames, experiment.data.crop_px)
     try:
         dry_step(model, experiment, experiment.optim.batch // settings.workers)
@@ -171,6 +183,22 @@ def check_experiment(experiment: Experiment, records: Sequence[VideoRecord], set
             f"{experiment.data.crop_px}x{experiment.data.crop_px} px ({str(error).splitlines()[0]}); "
             "choose other --experiment.data.frames or --experiment.data.crop-px."
         ) from error
+
+
+def _check_enhancer(experiment: Experiment) -> None:
+    """Raise BadInput for an enhancer that neither comes trained nor is trained here."""
+    name, weights = experiment.model.enhancer, experiment.model.enhancer_weights
+    if name in METHODS and name not in ENHANCERS:
+        frozen.check(name, weights)
+    elif experiment.loss.setting == "frozen" and not weights:
+        raise BadInput(
+            f"A frozen {name!r} would stay as it was initialised; name its trained weights with "
+            "--experiment.model.enhancer-weights, or choose another --experiment.loss.setting."
+        )
+    elif experiment.loss.setting == "two-stage" and experiment.optim.enhancer_epochs < 1:
+        raise BadInput(
+            "Two-stage training begins with the enhancer; let --experiment.optim.enhancer-epochs be 1 or more."
+        )
 
 
 def write_report(run: Run, manifest: pa.Table, predictions: pa.Table, bundle: Bundle) -> None:
@@ -199,6 +227,6 @@ def _enhance(bundle: Bundle, dark_THWC: np.ndarray) -> np.ndarray:
 def _record_test(run: Run, steps: int, test: dict[str, float]) -> None:
     """Put the test's figures behind the training's, in place of those of an interrupted attempt."""
     records = [record for record in run.read_metrics() if record["kind"] != "test"]
-    epoch = run.experiment.optim.epochs
+    epoch = total_epochs(run.experiment)
     records.append({"kind": "test", "step": steps, "epoch": epoch, "time_s": time.time(), "metrics": test})
     run.write_metrics(records)

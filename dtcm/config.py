@@ -23,14 +23,23 @@ class DataConfig:
     """Folder of the videos and their lists. Empty: the built-in sample set, made on first use."""
     dataset: str = ""
     """Name under which runs and models are kept. Empty: "sample", or the name of the root folder."""
+    format: Literal["auto", "arid-v1", "arid-v15", "uavhuman", "dark48", "table", "folder"] = "auto"
+    """How the data set says what its videos are: by its official lists, by file names (uavhuman), by a CSV or
+    Parquet table, or by class folders. auto: by what lies there."""
     lists: str = ""
-    """Folder of the list files, where it is not the root."""
+    """Folder of the list files, where it is neither root/lists nor the root; or the file of a table."""
     split: int = 1
     """Which of the data set's splits to train and test on, from 1."""
+    other: Literal["leave", "train", "test"] = "leave"
+    """What becomes of ARID v1.0's list "other" (673 videos; it shares groups with the test list)."""
+    max_missing_share: float = 0.0
+    """A run does not start if more than this share of the listed videos is not there, as in a download of a part."""
     frames: int = 64
     """T, frames of a clip (paper: 64 or 16). Shorter videos loop."""
     stride: int = 1
     """Distance between two frames of a clip, in frames of the video (paper: 1)."""
+    centre_px: int = 0
+    """Side of the square cut from the middle of each frame before anything else (paper, UAVHuman: 128). 0: none."""
     width_px: int = 320
     """Frames are resized to this width before the crop (paper, ARID: 320)."""
     height_px: int = 240
@@ -57,9 +66,10 @@ class ModelConfig:
     """The enhancer, the classifier, and how many frames share a curve."""
 
     enhancer: str = "light"
-    """"light" (23,768 parameters, Sec. III-D) or "zero-dce" (79,416, the paper's baseline)."""
+    """"light" (23,768 parameters, Sec. III-D) or "zero-dce" (79,416, the paper's baseline), which are trained; or a
+    method that is not: none, gic, he, msr, lime, bimef, kind, stable-llve, sci or llnet (docs/enhancement.md)."""
     classifier: str = "resnext3d-101"
-    """The action classifier; dtcm.models.CLASSIFIERS lists the names."""
+    """The action classifier; docs/models.md lists the names."""
     k: int = 4
     """Frames that share the curve of their keyframe (Eq. 10-11; paper: 4, studied: 1 to 16)."""
     enhancer_weights: str = ""
@@ -70,8 +80,12 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of Eq. 5 and Eq. 7 and the options that the paper leaves open."""
+    """How the parts are trained (Table VI), weights of Eq. 5 and Eq. 7, and options that the paper leaves open."""
 
+    setting: Literal["one-stage", "one-stage-ar", "two-stage", "frozen"] = "one-stage"
+    """one-stage: both by L_total (the paper's). one-stage-ar: both by L_AR alone. two-stage: the enhancer first, by
+    all but L_AR, for optim.enhancer_epochs; then it rests and the classifier is trained on its output. frozen: the
+    classifier alone, on the output of an enhancer that comes trained or needs no training."""
     alpha: float = 0.1
     """α of Eq. 7: weight of everything that is not the action loss (paper: 0.1)."""
     w_stc: float = 4.0
@@ -102,6 +116,8 @@ class OptimConfig:
     """Learning rate (paper: 1e-5, from Kinetics weights)."""
     enhancer_lr: float | None = None
     """Learning rate of the enhancer, where it is not `lr`."""
+    enhancer_epochs: int = 10
+    """Two-stage training only: passes that train the enhancer, before `epochs` of the classifier."""
     weight_decay: float = 0.01
     """Decoupled weight decay (torch's default; the paper names none)."""
 

@@ -1,7 +1,7 @@
 """Figures as PNG bytes: what the enhancer does to a clip (Figs. 1, 6-8), curves, and confusions."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from dtcm.darkness import TAU
+
 INK = "#2b2d42"
 VAL_COLOR, TRAIN_COLOR = "#c8553d", "#3d6fc8"
+PASTEL_BLUE, MUTED_BLUE = "#a9cbe8", "#4a7299"
 
 
 def enhancement(dark_THWC: NDArray[np.uint8], enhanced_THWC: NDArray[np.uint8], title: str, columns: int = 6) -> bytes:
@@ -80,6 +83,34 @@ def confusion(matrix_CC: NDArray[np.int64], classes: Sequence[str]) -> bytes:
         if count:
             color = "white" if shares[true, predicted] > 0.5 else INK
             axis.text(predicted, true, str(count), ha="center", va="center", color=color)
+    return _png(figure)
+
+
+def darkness_histogram(dv: NDArray[np.float64], dv_released: NDArray[np.float64], tau: float = TAU) -> bytes:
+    """How many videos are how dark, by both rules of sampling, with the limit -τ (Eq. 13-14)."""
+    figure = Figure(figsize=(7, 3.4), layout="constrained")
+    axis = figure.subplots()
+    edges = np.arange(-1, max(1.0, float(dv.max()), float(dv_released.max())) + 0.05, 0.05).tolist()
+    axis.hist(dv, edges, color=TRAIN_COLOR, alpha=0.6, label="paper: a random frame of each segment")
+    axis.hist(dv_released, edges, color=INK, histtype="step", label="released: the middle frame of each segment")
+    axis.axvline(-tau, color=VAL_COLOR, linewidth=1.5, label=f"dark below -τ = -{tau:g}")
+    axis.set(xlabel="Dv, mean luma relative to 112 (-1 is black, 0 normally exposed)", ylabel="videos")
+    axis.set_title(f"Darkness of {len(dv)} videos", color=INK)
+    axis.legend(fontsize=8, frameon=False)
+    return _png(figure)
+
+
+def class_bars(counts: Mapping[str, tuple[int, int]], title: str) -> bytes:
+    """Training and test clips of each class, one above the other (Fig. 5)."""
+    figure = Figure(figsize=(2 + 0.24 * len(counts), 4.2), layout="constrained")
+    axis = figure.subplots()
+    train, test = np.array(list(counts.values())).T
+    axis.bar(range(len(counts)), train, color=PASTEL_BLUE, label=f"train ({train.sum()})")
+    axis.bar(range(len(counts)), test, bottom=train, color=MUTED_BLUE, label=f"test ({test.sum()})")
+    axis.set_xticks(range(len(counts)), list(counts), rotation=90, fontsize=8)
+    axis.set(ylabel="clips", xlim=(-0.7, len(counts) - 0.3))
+    axis.set_title(title, color=INK)
+    axis.legend(fontsize=8, frameon=False)
     return _png(figure)
 
 

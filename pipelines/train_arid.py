@@ -19,7 +19,8 @@ class TrainArguments:
     """Train DTCM on dark videos, test it, and register the model."""
 
     recipe: str = "sample"
-    """Named experiment from which the other flags start: sample, arid-v1, arid-v1-16x224 or arid-v15."""
+    """Named experiment from which the other flags start: sample, arid-v1, arid-v1-16x224, arid-v15,
+    uavhuman-fisheye or dark48."""
     experiment: Experiment = field(default_factory=Experiment)
     settings: Settings = field(default_factory=Settings)
 

@@ -1,24 +1,48 @@
+"""Every video is read completely, once; what is broken is named; what was found outlives the process."""
+
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from components import index as index_module
-from components.index import audit, index
+from components import audit as audit_module
+from components.audit import audit, audit_files, key
+from components.index import index, index_files
 from components.settings import Settings
+from components.storage import Folder
 from dtcm.config import DataConfig
+from dtcm.darkness import darkness
 from dtcm.data.datasets import load
 from dtcm.data.decode import decode_all
+from dtcm.data.files import filesystem, join, list_files
+from dtcm.data.records import MANIFEST, QUARANTINE
 from dtcm.errors import BadInput
 
 
 @pytest.fixture
 def root(tiny_root, tmp_path):
     return Path(shutil.copytree(tiny_root, tmp_path / "videos"))
+
+
+@pytest.fixture
+def pile(root):
+    """The 24 videos, four broken ones, and two files that are no videos."""
+    (root / "empty.mp4").write_bytes(b"")
+    (root / "text.mp4").write_text("not a video\n" * 100)
+    whole = (root / "Left" / "Left_1_1.mp4").read_bytes()
+    (root / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    (root / "Right" / "noise.avi").write_bytes(np.random.default_rng(0).bytes(5000))
+    (root / "notes.txt").write_text("x")
+    (root / "picture.jpg").write_bytes(b"x")
+    return root
 
 
 def run_index(root, storage, share=0.0):
@@ -32,7 +56,9 @@ def test_every_video_is_read_completely(cluster, root, storage):
     for row in manifest.to_pylist():
         assert row["frames"] == sum(len(chunk) for chunk in decode_all(row["path"]))
         assert (row["width_px"], row["height_px"], row["fps"], row["codec"]) == (64, 48, 30, "h264")
-        assert row["is_dark"] == (row["dv"] < -0.877)
+        assert (row["dv"], row["mean_luma"], row["is_dark"]) == darkness(row["path"])
+        released = row["dv_released"], row["mean_luma_released"], row["is_dark_released"]
+        assert released == darkness(row["path"], rule="released")
 
 
 def test_what_has_not_changed_is_not_read_again(cluster, root, storage, capsys):
@@ -50,9 +76,9 @@ def test_broken_files_are_named_with_their_reason_and_stop_the_run(cluster, root
     with pytest.raises(BadInput, match=r"2 of 24 videos cannot be read.*max-quarantine-share"):
         run_index(root, storage)
     quarantine = pq.read_table(f"{storage}/tiny/index/quarantine.parquet").to_pylist()
-    assert [(row["video_id"], row["reason"].split(",")[0]) for row in quarantine] == [
-        ("Left/Left_1_1.mp4", "the file is empty"),
-        ("Right/Right_2_1.mp4", "the file is not a video"),
+    assert [(row["video_id"], row["kind"]) for row in quarantine] == [
+        ("Left/Left_1_1.mp4", "empty"),
+        ("Right/Right_2_1.mp4", "not-a-video"),
     ]
 
 
@@ -63,30 +89,122 @@ def test_an_allowed_share_of_broken_files_is_left_out(cluster, root, storage):
     assert "Left/Left_1_1.mp4" not in manifest["video_id"].to_pylist()
 
 
+def test_a_pile_becomes_a_manifest_and_a_quarantine(cluster, pile, tmp_path):
+    out = tmp_path / "out" / "pile.parquet"
+    indexed = index_files(str(pile), str(out), Settings())
+    assert pq.read_table(out).equals(indexed.manifest)
+    assert pq.read_table(tmp_path / "out" / "pile.quarantine.parquet").equals(indexed.quarantine)
+    assert (tmp_path / "out" / "pile.darkness.png").read_bytes().startswith(b"\x89PNG")
+    assert indexed.manifest.schema.equals(MANIFEST)
+    assert indexed.quarantine.schema.equals(QUARANTINE)
+    assert indexed.manifest.num_rows == 24
+    assert indexed.others == {".txt": 1, ".jpg": 1}
+    assert all(row["class_name"] == row["video_id"].split("/")[0] for row in indexed.manifest.to_pylist())
+    kinds = dict(zip(indexed.quarantine["video_id"].to_pylist(), indexed.quarantine["kind"].to_pylist(), strict=True))
+    assert kinds == {
+        "Right/noise.avi": "not-a-video",
+        "cut.mp4": "truncated",
+        "empty.mp4": "empty",
+        "text.mp4": "not-a-video",
+    }
+
+
+def test_a_pile_is_read_once_and_every_file_on_demand(cluster, pile, tmp_path):
+    out = str(tmp_path / "pile.parquet")
+    assert index_files(str(pile), out, Settings()).read == 28
+    assert index_files(str(pile), out, Settings()).read == 0
+    every = index_files(str(pile), out, Settings(), every_file=True)
+    assert (every.read, every.others, every.quarantine.num_rows) == (2, {}, 6)
+
+
+def test_bad_places_are_refused_in_one_sentence(cluster, tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(BadInput, match="1 files and none is named as a video"):
+        index_files(str(tmp_path), str(tmp_path / "m.parquet"), Settings())
+    with pytest.raises(BadInput, match="no folder"):
+        index_files(str(tmp_path / "nothing"), str(tmp_path / "m.parquet"), Settings())
+    with pytest.raises(BadInput, match=r"end in \.parquet"):
+        index_files(str(tmp_path), str(tmp_path / "m.csv"), Settings())
+
+
+def upload(root, place):
+    for file in list_files(str(root)):
+        system, path = filesystem(join(place, file.name))
+        with system.open_output_stream(path) as stream:
+            stream.write((root / file.name).read_bytes())
+
+
+def without_place(table):
+    return table.drop_columns([name for name in ("path", "modified_s") if name in table.column_names])
+
+
+def test_the_index_of_a_failing_store_is_that_of_the_disk(cluster, faulty_s3, s3, pile, tmp_path):
+    options, failures = faulty_s3
+    upload(pile, f"{s3}/{tmp_path.name}")
+    there = f"{s3}/{tmp_path.name}"
+    remote = index_files(there + options, f"{there}/index.parquet", Settings())
+    local = index_files(str(pile), str(tmp_path / "index.parquet"), Settings())
+    assert failures
+    assert without_place(remote.manifest).equals(without_place(local.manifest))
+    assert without_place(remote.quarantine).equals(without_place(local.quarantine))
+    assert index_files(there + options, f"{there}/index.parquet", Settings()).read == 0
+
+
+def test_an_index_that_is_killed_goes_on_where_it_was(cluster, tiny_root, tmp_path):
+    """SIGKILL of the driver after its first write: the next run reads only what was not written down."""
+    (tmp_path / "pile").mkdir()
+    out = str(tmp_path / "i.parquet")
+    videos = sorted(tiny_root.rglob("*.mp4"))
+    for number in range(600):
+        os.link(videos[number % 24], tmp_path / "pile" / f"{number:03d}.mp4")
+    command = [sys.executable, "-m", "pipelines.index_videos", str(tmp_path / "pile"), "--out", out]
+    journal = tmp_path / "i.audited"
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+    while not list(journal.glob("part-*.parquet")):
+        assert process.poll() is None, "it ended before anything was written down"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    written = sum(pq.read_metadata(part).num_rows for part in journal.glob("part-*.parquet"))
+    assert 0 < written < 600
+    again = index_files(str(tmp_path / "pile"), out, Settings())
+    assert again.read == 600 - written
+    assert again.manifest["video_id"].to_pylist() == [f"{n:03d}.mp4" for n in range(600)]
+    assert [file.name for file in journal.iterdir()] == ["audited.parquet"]
+
+
 @pytest.fixture
 def good(tiny_root):
     return {"path": str(tiny_root / "Left" / "Left_1_1.mp4"), "bytes": 1, "modified_s": 0.0}
 
 
 def signal_decoder(number):
-    for pid in index_module._child()._processes:
+    for pid in audit_module._child()._processes:
         os.kill(pid, number)
 
 
-def test_a_decoder_that_hangs_costs_one_video(good, monkeypatch):
-    assert audit(good)["reason"] == ""
+def test_a_decoder_that_hangs_costs_one_video(good):
+    assert audit(good, 60)["reason"] == ""
     signal_decoder(signal.SIGSTOP)
-    with monkeypatch.context() as patch:
-        patch.setattr(index_module, "TIMEOUT_S", 1)
-        assert audit(good)["reason"] == "decoding took more than 1 s"
-    assert audit(good)["reason"] == ""
+    row = audit(good, 1)
+    assert (row["kind"], row["reason"]) == ("timed-out", "decoding took more than 1 s")
+    assert audit(good, 60)["reason"] == ""
 
 
 def test_a_decoder_that_crashes_costs_one_video(good):
-    assert audit(good)["reason"] == ""
+    assert audit(good, 60)["reason"] == ""
     signal_decoder(signal.SIGSTOP)  # so that it cannot be done before it is killed
     with ThreadPoolExecutor() as threads:
-        waiting = threads.submit(audit, good)
+        waiting = threads.submit(audit, good, 60)
         signal_decoder(signal.SIGKILL)
-        assert waiting.result()["reason"] == "the decoder crashed"
-    assert audit(good)["reason"] == ""
+        assert waiting.result()["kind"] == "crashed"
+    assert audit(good, 60)["reason"] == ""
+
+
+def test_a_file_that_was_missing_is_sought_again_the_next_time(cluster, good, tmp_path):
+    gone = {"path": str(tmp_path / "x.mp4"), "bytes": 1, "modified_s": 0.0}
+    journal = Folder(str(tmp_path / "journal"))
+    for _ in range(2):
+        known, read = audit_files([good, gone], journal, 60)
+        assert known[key(gone)]["kind"] == "missing"
+    assert read == 1

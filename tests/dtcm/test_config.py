@@ -2,6 +2,7 @@ import pytest
 
 from dtcm import config
 from dtcm.config import DataConfig, Experiment
+from dtcm.data import clips
 from dtcm.errors import BadInput
 from dtcm.recipes import RECIPES
 
@@ -20,6 +21,26 @@ def test_defaults_are_the_papers():
         "loss.w_tv": 20.0, "optim.epochs": 50, "optim.batch": 4, "optim.lr": 1e-5,
     }  # fmt: skip
     assert {name: paper[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "crop", "format"),
+    [
+        ("arid-v1", (0, 320, 240), 112, "arid-v1"),
+        ("arid-v1-16x224", (0, 320, 240), 224, "arid-v1"),
+        ("arid-v15", (0, 320, 240), 112, "arid-v15"),
+        ("uavhuman-fisheye", (128, 128, 128), 112, "uavhuman"),
+        ("dark48", (0, 320, 240), 112, "dark48"),
+    ],
+)
+def test_every_data_set_of_the_paper_has_its_recipe(name, size, crop, format):
+    experiment = RECIPES[name]()
+    data = experiment.data
+    assert ((data.centre_px, data.width_px, data.height_px), data.crop_px) == (size, crop)
+    assert (experiment.recipe, data.format, data.split, data.other) == (name, format, 1, "leave")
+    assert data.frames == (16 if name.endswith("16x224") else 64)
+    assert (experiment.optim.epochs, experiment.optim.batch, experiment.optim.lr) == (50, 4, 1e-5)
+    clips.check(data)
 
 
 def test_overrides_replace_fields_at_any_depth_and_leave_the_rest():

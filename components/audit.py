@@ -1,0 +1,208 @@
+"""Ray Data reads every file completely, once; what each gave is kept in a journal and never read again.
+
+Each worker decodes in a child process that can be killed, so a decoder that crashes or hangs costs one
+file and not the run. Rows come back one by one and are written down within a second, so a kill loses the
+files that were being read and no more.
+"""
+
+import functools
+import hashlib
+import io
+import multiprocessing
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray.data
+import torch
+from tqdm import tqdm
+
+from components.storage import Folder
+from dtcm.darkness import SEGMENTS, judge, mean_luma, sampled_indices
+from dtcm.data.decode import UnreadableVideo, audit_frames
+from dtcm.data.files import is_uri, read_bytes
+from dtcm.data.fingerprint import fingerprint, fingerprint_indices
+from dtcm.data.records import FACTS
+
+FILES_PER_TASK = 32
+"""Enough to hide what a task costs by itself, few enough that a lost machine costs little."""
+JOURNAL_S = 1.0
+"""At most so long is a result not yet written down."""
+FOR_NOW = frozenset({"missing", "crashed", "timed-out", "unreachable"})
+"""Kinds of failure that another day may not have: these files are tried again the next time."""
+
+AUDITED = pa.schema(
+    [("path", pa.string()), ("kind", pa.string()), ("reason", pa.string()), *((f.name, f.type) for f in FACTS)]
+)
+"""What reading a file gave: its facts, or the kind of failure, the reason, and no facts."""
+
+Row = dict[str, Any]
+Key = tuple[str, int, float]
+"""Path, size and time of change: while they stay, the file is the one that was read."""
+
+
+def audit_files(
+    files: list[Row], journal: Folder, timeout_s: float, facts: Sequence[Row] = ()
+) -> tuple[dict[Key, Row], int]:
+    """What reading every file gave, by its key, and how many of them were read now.
+
+    Args:
+        files: path, bytes and modified_s of each.
+        journal: folder of what earlier runs found; it is read and added to.
+        timeout_s: a file that takes longer is given up.
+        facts: rows of AUDITED that are known from elsewhere.
+    """
+    known, parts = _read_journal(journal)
+    known |= {key(row): row for row in facts}
+    new = [file for file in files if key(file) not in known]
+    found: list[Row] = []
+    last_s = time.monotonic()
+    for row in _progress(stream(new, timeout_s), len(files), len(files) - len(new)):
+        found.append(row)
+        known[key(row)] = row
+        if time.monotonic() - last_s > JOURNAL_S:
+            parts.append(_write_part(journal, found))
+            found, last_s = [], time.monotonic()
+    if new or len(parts) > 1:
+        journal.write("audited.parquet", to_parquet(pa.Table.from_pylist(list(known.values()), AUDITED)))
+        for part in parts:
+            journal.remove(part)
+    return known, len(new)
+
+
+def audit(file: Row, timeout_s: float) -> Row:
+    """A file (path, bytes, modified_s) read in this worker's child process, as a row of AUDITED."""
+    good = {"kind": "", "reason": ""}
+    try:
+        return file | good | _child().submit(read_facts, file["path"]).result(timeout_s)
+    except UnreadableVideo as error:
+        return file | {"kind": error.kind, "reason": error.reason}
+    except BrokenProcessPool:
+        bad = {"kind": "crashed", "reason": "the decoder crashed"}
+    except FutureTimeoutError:
+        bad = {"kind": "timed-out", "reason": f"decoding took more than {timeout_s:g} s"}
+    except OSError as error:
+        return file | {"kind": "unreachable", "reason": f"the file cannot be fetched ({error})"}
+    _end_child()
+    return file | bad
+
+
+def read_facts(path: str) -> Row:
+    """What a complete reading of a video gives, a value for each column of FACTS but the file's size and time.
+
+    Raises UnreadableVideo, and OSError where the file cannot be fetched.
+    """
+    torch.set_num_threads(1)
+    source = read_bytes(path) if is_uri(path) else path
+    info, frames_THWC = audit_frames(source, _sampled)
+    luma_T = mean_luma(frames_THWC[: 2 * SEGMENTS])
+    paper, released = judge(luma_T[:SEGMENTS], "paper"), judge(luma_T[SEGMENTS:], "released")
+    return {
+        "sha256": _sha256(source),
+        "width_px": info.width_px,
+        "height_px": info.height_px,
+        "fps": info.fps,
+        "frames": info.frames,
+        "duration_s": info.duration_s,
+        "codec": info.codec,
+        "rotation_deg": info.rotation_deg,
+        "dv": paper.dv,
+        "mean_luma": paper.mean_luma,
+        "is_dark": paper.is_dark,
+        "dv_released": released.dv,
+        "mean_luma_released": released.mean_luma,
+        "is_dark_released": released.is_dark,
+        "fingerprint": fingerprint(frames_THWC[2 * SEGMENTS :]).tolist(),
+    }
+
+
+def key(row: Row) -> Key:
+    """What tells a file from a changed one."""
+    return row["path"], row["bytes"], row["modified_s"]
+
+
+def to_parquet(table: pa.Table) -> bytes:
+    """A table as the content of a Parquet file."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+def _sampled(total: int) -> list[int]:
+    """The frames that are looked at: for the darkness by the paper's rule and by the released one, and for copies."""
+    return sampled_indices(total, rule="paper") + sampled_indices(total, rule="released") + fingerprint_indices(total)
+
+
+def stream(files: list[Row], timeout_s: float) -> Iterator[Row]:
+    """The files (path, bytes, modified_s) as rows of AUDITED, each as soon as it is read."""
+    if not files:
+        return
+    workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    blocks = max(min(len(files), 4 * workers), len(files) // FILES_PER_TASK)
+    rows = ray.data.from_items(files, override_num_blocks=min(len(files), blocks))
+    rows.context.target_max_block_size = 1  # a block is handed on with every row, not at the end of its task
+    audited = rows.map(functools.partial(audit, timeout_s=timeout_s))
+    for block in audited.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield from cast(pa.Table, block).to_pylist()
+
+
+def _progress(rows: Iterator[Row], total: int, known: int) -> Iterable[Row]:
+    """The rows, with a bar that shows the rate and the expected end; in a log, a line twice a minute."""
+    interval_s = 0.2 if sys.stderr.isatty() else 30.0
+    return tqdm(
+        rows,
+        "Reading videos",
+        total,
+        initial=known,
+        unit=" videos",
+        mininterval=interval_s,
+        leave=False,
+        smoothing=0.05,
+    )
+
+
+@functools.cache
+def _child() -> ProcessPoolExecutor:
+    """This worker's child process, for all videos until one of them breaks it."""
+    # Not forked: a decoder inherited through fork can hang.
+    return ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _end_child() -> None:
+    child = _child()
+    _child.cache_clear()
+    for process in list((child._processes or {}).values()):
+        process.kill()
+    child.shutdown(wait=False, cancel_futures=True)
+
+
+def _read_journal(journal: Folder) -> tuple[dict[Key, Row], list[str]]:
+    """What is known of files that need not be read again, and the names of the parts that say so."""
+    names = [name for name in journal.names() if name == "audited.parquet" or name.startswith("part-")]
+    tables = [journal.read_table(name) for name in names]
+    rows = [row for table in tables if table.schema.equals(AUDITED) for row in table.to_pylist()]
+    return {key(row): row for row in rows if row["kind"] not in FOR_NOW}, [n for n in names if n.startswith("part-")]
+
+
+def _write_part(journal: Folder, rows: list[Row]) -> str:
+    name = f"part-{uuid.uuid4().hex}.parquet"
+    journal.write(name, to_parquet(pa.Table.from_pylist(rows, AUDITED)))
+    return name
+
+
+def _sha256(source: bytes | str) -> str:
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
+    digest = hashlib.sha256()
+    with Path(source).open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
