@@ -17,21 +17,28 @@ from dtcm.errors import BadInput
 from dtcm.models.dtcm import Output
 
 Reduction = Literal["mean", "none"]
+Trained = Literal["both", "enhancer", "classifier"]
+"""Which parts of the joint model a step trains."""
 
 
 class JointLoss(NamedTuple):
     """The loss to descend and what it is made of."""
 
     total: Tensor
-    """L_total of Eq. 7, a scalar."""
+    """A scalar: L_total of Eq. 7, or what of it trains the part that is trained."""
     parts: dict[str, Tensor]
     """Unweighted scalars without gradient: ar, sc, tc, stc (Eq. 4), exp, col, tv, dark (Eq. 5)."""
 
 
-def joint(output: Output, labels: Tensor, dark: Tensor, config: LossConfig) -> JointLoss:
-    """L_total = L_AR + α (W_STC L_STC + L_Dark) (Eq. 7) of a batch.
+def joint(output: Output, labels: Tensor, dark: Tensor, config: LossConfig, trained: Trained = "both") -> JointLoss:
+    """L_total = L_AR + α (W_STC L_STC + L_Dark) (Eq. 7) of a batch, or what of it trains a part by itself (Table VI).
 
-    `output` is the joint model's, `labels` are class indices [B], `dark` is the clip it was given.
+    Args:
+        output: the joint model's.
+        labels: class indices [B].
+        dark: the clip that the model was given.
+        config: weights and options.
+        trained: the classifier alone is trained by L_AR, the enhancer alone by W_STC L_STC + L_Dark.
     """
     signed = config.signed_differences
     ar = cross_entropy(output.logits, labels)
@@ -42,7 +49,11 @@ def joint(output: Output, labels: Tensor, dark: Tensor, config: LossConfig) -> J
     col = color_constancy(output.enhanced, distance=config.color_distance)
     tv = illumination_smoothness(output.curves)
     dark_enhancement = exp + config.w_col * col + config.w_tv * tv
-    total = ar + config.alpha * (config.w_stc * stc + dark_enhancement)
+    enhancement = config.w_stc * stc + dark_enhancement
+    if trained == "both" and config.setting == "one-stage":
+        total = ar + config.alpha * enhancement
+    else:
+        total = enhancement if trained == "enhancer" else ar
     parts = {"ar": ar, "sc": sc, "tc": tc, "stc": stc, "exp": exp, "col": col, "tv": tv, "dark": dark_enhancement}
     return JointLoss(total, {name: value.detach() for name, value in parts.items()})
 
@@ -111,8 +122,10 @@ def illumination_smoothness(curves: Tensor, reduction: Reduction = "mean") -> Te
     """L_tvA: neighbouring pixels should have similar curves; of keyframes' maps R, [B, N, 24, H, W].
 
     Twice the sum over the 24 maps of their mean squared vertical and mean squared horizontal forward
-    differences, averaged over keyframes, as in Zero-DCE's code.
+    differences, averaged over keyframes, as in Zero-DCE's code. 0 for an enhancer without curves (N = 0).
     """
+    if not curves.shape[1]:
+        return _reduce(curves.new_zeros(len(curves)), reduction)
     vertical_BNC = curves.diff(dim=3).square().mean(dim=(3, 4))
     horizontal_BNC = curves.diff(dim=4).square().mean(dim=(3, 4))
     return _reduce(2 * (vertical_BNC + horizontal_BNC).sum(dim=2).mean(dim=1), reduction)

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from dtcm.config import Experiment, LossConfig, OptimConfig
 from dtcm.data.transforms import to_model_input
-from dtcm.losses import joint, spatio_temporal_consistency
+from dtcm.losses import Trained, joint, spatio_temporal_consistency
+from dtcm.models.dtcm import DTCM
 
 
 class Prediction(NamedTuple):
@@ -17,6 +18,28 @@ class Prediction(NamedTuple):
     """[B, C], float32."""
     inconsistency: Tensor
     """[B], L_STC of each clip (Eq. 4), the spatio-temporal inconsistency of Table XI."""
+
+
+def trained_part(experiment: Experiment, epoch: int) -> Trained:
+    """Which parts of the model an epoch (from 0) trains, by the setting (Table VI)."""
+    if experiment.loss.setting == "two-stage":
+        return "enhancer" if epoch < experiment.optim.enhancer_epochs else "classifier"
+    return "classifier" if experiment.loss.setting == "frozen" else "both"
+
+
+def total_epochs(experiment: Experiment) -> int:
+    """Epochs of the whole training: in two-stage training, of both stages."""
+    optim = experiment.optim
+    return optim.epochs + (optim.enhancer_epochs if experiment.loss.setting == "two-stage" else 0)
+
+
+def set_trained(model: DTCM, trained: Trained) -> None:
+    """Put the parts that are trained into training mode; the others rest, batch statistics included."""
+    model.train()
+    for name in ("enhancer", "classifier"):
+        model.get_submodule(name).train(trained in (name, "both"))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(trained in (name.partition(".")[0], "both") and name not in model.frozen)
 
 
 def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
@@ -36,23 +59,25 @@ def train_step(
     labels_B: Tensor,
     config: LossConfig,
     share: float = 1.0,
+    trained: Trained = "both",
 ) -> dict[str, float]:
     """One step of Eq. 7 on uint8 clips; returns the total and every part, unweighted.
 
     Args:
-        model: a DTCM in training mode, wrapped in DDP or not.
+        model: a DTCM in training mode (see `set_trained`), wrapped in DDP or not.
         optimizer: of `make_optimizer`.
         clips_BTHWC: uint8 RGB clips [B, T, H, W, 3] on any device.
         labels_B: class indices [B].
         config: weights and options of the loss.
         share: this worker's clips over its even share of the global batch. DDP averages gradients over
             workers as if each had as many clips; scaling by the share makes that the mean over clips.
+        trained: the parts that this step trains.
     """
     device = next(model.parameters()).device
     clip_BCTHW = to_model_input(clips_BTHWC, device)
     with autocast(device):
         output = model(clip_BCTHW)
-    loss = joint(output, labels_B.to(device, non_blocking=True), clip_BCTHW, config)
+    loss = joint(output, labels_B.to(device, non_blocking=True), clip_BCTHW, config, trained)
     optimizer.zero_grad(set_to_none=True)
     (loss.total * share).backward()
     optimizer.step()

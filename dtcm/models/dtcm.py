@@ -6,9 +6,11 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from dtcm.config import ModelConfig
+from dtcm.enhancement import METHODS
 from dtcm.errors import BadInput
-from dtcm.models.catalog import create_classifier, create_enhancer
+from dtcm.models.catalog import ENHANCERS, create_classifier, create_enhancer
 from dtcm.models.enhancers import Enhancer
+from dtcm.models.frozen import FrozenEnhancer, load_method
 from dtcm.models.pretrained import load_pretrained
 
 logger = logging.getLogger(__name__)
@@ -22,19 +24,21 @@ class Output(NamedTuple):
     enhanced: Tensor
     """The brightened clip, [B, 3, T, H, W] in [0, 1]."""
     curves: Tensor
-    """R of the keyframes, [B, ceil(T/k), 24, H, W] in [-1, 1]."""
+    """R of the keyframes, [B, ceil(T/k), 24, H, W] in [-1, 1]; [B, 0, 24, H, W] from a method without curves."""
 
 
 class DTCM(nn.Module):
     """Dark Temporal Consistency Model: brighten a clip, classify what comes out, train both as one."""
 
-    def __init__(self, enhancer: Enhancer, classifier: nn.Module, k: int) -> None:
+    def __init__(self, enhancer: Enhancer | FrozenEnhancer, classifier: nn.Module, k: int) -> None:
         super().__init__()
         if k < 1:
             raise BadInput(f"k is the number of frames that share a curve: choose 1 or more, not {k}.")
         self.enhancer = enhancer
         self.classifier = classifier
         self.k = k
+        self.frozen = frozenset(name for name, parameter in self.named_parameters() if not parameter.requires_grad)
+        """Parameters that are never trained, such as a foundation model's."""
 
     def forward(self, clip_BCTHW: Tensor) -> Output:
         """Brighten and classify dark RGB clips in [0, 1].
@@ -52,9 +56,17 @@ def build(config: ModelConfig, num_classes: int, frames: int, size: int) -> DTCM
     What each file gave and left open goes to the log. Raises BadInput for a name, k, clip shape or file
     that cannot be used.
     """
-    enhancer = create_enhancer(config.enhancer)
+    enhancer = _enhancer(config)
     classifier = create_classifier(config.classifier, num_classes, frames, size)
-    for module, path in ((enhancer, config.enhancer_weights), (classifier, config.classifier_weights)):
-        if path:
-            logger.info("%s", load_pretrained(module, path))
+    if config.classifier_weights:
+        logger.info("%s", load_pretrained(classifier, config.classifier_weights))
     return DTCM(enhancer, classifier, config.k)
+
+
+def _enhancer(config: ModelConfig) -> Enhancer | FrozenEnhancer:
+    if config.enhancer in METHODS and config.enhancer not in ENHANCERS:
+        return FrozenEnhancer(load_method(config.enhancer, config.enhancer_weights))
+    enhancer = create_enhancer(config.enhancer)
+    if config.enhancer_weights:
+        logger.info("%s", load_pretrained(enhancer, config.enhancer_weights))
+    return enhancer
