@@ -24,8 +24,8 @@ class Costs(NamedTuple):
     paper_ops: int
     """The paper's convention: macs, 1 per output element of a convolution with bias, 2 per element of a
     normalisation, 1 per output element of average pooling, window + 1 where it is adaptive. Activations,
-    max-pooling, losses and the enhancement curve count nothing. Group normalisation, which thop 0.0.31
-    passes over, counts as batch normalisation does."""
+    max-pooling, layer normalisation, losses and the enhancement curve count nothing. Group normalisation,
+    which thop 0.0.31 passes over, counts as batch normalisation does."""
 
 
 def count(module: nn.Module, *shapes: Sequence[int], **kwargs: Any) -> Costs:

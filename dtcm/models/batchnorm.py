@@ -1,6 +1,6 @@
 """Batch normalisation over the global batch, so that results do not depend on how many workers share it."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -8,7 +8,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def synchronized(model: nn.Module, device: torch.device) -> nn.Module:
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def synchronized(model: Model, device: torch.device) -> Model:
     """The model with every batch normalisation over all workers; parameters and their names stay.
 
     torch's own module does it on GPUs; it refuses CPUs, for which `GlobalBatchNorm` stands in.

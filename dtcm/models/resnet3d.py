@@ -7,12 +7,9 @@ Shortcut B (a 1x1x1 convolution where the shape changes), parameter names of the
 from collections.abc import Sequence
 from functools import partial
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool3d
 
-ACTIVITYNET_MEAN = (114.7748, 107.7354, 99.4750)
-"""RGB mean of ActivityNet on the scale 0-255; the 2018 checkpoints were trained on values less this."""
+from dtcm.models.layers import GlobalAvgPool3d, kaiming, to_255_less_mean
 
 
 def r3d_18(num_classes: int, frames: int, size: int) -> nn.Module:
@@ -43,8 +40,6 @@ class ResNet3D(nn.Module):
     batch normalisation cannot train on a batch of a single clip.
     """
 
-    mean: Tensor
-
     def __init__(
         self,
         block: "type[BasicBlock | Bottleneck]",
@@ -54,6 +49,7 @@ class ResNet3D(nn.Module):
         avgpool: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        self.normalize = to_255_less_mean()
         self.conv1 = nn.Conv3d(3, 64, kernel_size=7, stride=(1, 2, 2), padding=3, bias=False)
         self.bn1 = nn.BatchNorm3d(64)
         self.relu = nn.ReLU(inplace=True)
@@ -65,15 +61,11 @@ class ResNet3D(nn.Module):
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.avgpool = avgpool or nn.AdaptiveAvgPool3d(1)
         self.fc = nn.Linear(inputs[-1], num_classes)
-        self.register_buffer("mean", torch.tensor(ACTIVITYNET_MEAN).view(3, 1, 1, 1), persistent=False)
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        kaiming(self)
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
         """Logits [B, num_classes] of RGB clips in [0, 1]."""
-        x = 255 * clip_BCTHW - self.mean
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(self.relu(self.bn1(self.conv1(self.normalize(clip_BCTHW)))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.avgpool(x).flatten(1))
 
@@ -128,20 +120,6 @@ class ResNeXtBottleneck(Bottleneck):
 
     expansion = 2
     groups = 32
-
-
-class GlobalAvgPool3d(nn.AvgPool3d):
-    """Average pooling over the whole of T, H, W, as nn.AdaptiveAvgPool3d(1) computes it.
-
-    A kind of AvgPool3d because the 2018 ResNeXt's is, which the paper's operation counts show.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(kernel_size=1)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """[B, C, 1, 1, 1]."""
-        return avg_pool3d(input, input.shape[2:])
 
 
 def _stage(block: type[BasicBlock | Bottleneck], channels: int, width: int, depth: int, stride: int) -> nn.Sequential:

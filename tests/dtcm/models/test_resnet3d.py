@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from dtcm.models import create_classifier
-from dtcm.models.resnet3d import ACTIVITYNET_MEAN, GlobalAvgPool3d
+from dtcm.models.layers import ACTIVITYNET_MEAN, GlobalAvgPool3d
 
 
 def on_meta(name, num_classes=11):
