@@ -33,7 +33,7 @@ from dtcm import config
 from dtcm.config import Experiment
 from dtcm.errors import BadInput
 
-PACKAGES = ("torch", "ray", "mlflow", "pyarrow", "decord2", "av", "numpy", "safetensors")
+PACKAGES = ("torch", "ray", "mlflow", "pyarrow", "av", "numpy", "safetensors")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,12 @@ ONLY_IMPORTERS = {
         "pipelines/index_videos.py",
         "pipelines/test_model.py",
     },
+    "av": {"dtcm/data/container.py", "dtcm/data/frames.py", "dtcm/data/decode.py", "dtcm/data/sample.py"},
+    "boto3": set(),
+    "cv2": {"dtcm/models/flow.py", "dtcm/benchmarks.py"},
     "decord": {"dtcm/benchmarks.py"},
+    "torchvision": {"dtcm/models/zoo.py", "dtcm/models/torchvision_import.py"},
+    "transformers": {"dtcm/models/zoo.py"},
 }
 
 

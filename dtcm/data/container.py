@@ -4,7 +4,7 @@ How a file is read depends on its content alone, so that the index, training and
 """
 
 import io
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
@@ -111,7 +111,7 @@ def opened(video: Video) -> Generator[tuple[InputContainer, VideoStream]]:
         yield container, stream
 
 
-def packets(video: Video, container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+def packets(video: Video, container: InputContainer, stream: VideoStream) -> Generator[av.Packet]:
     """The packets of a stream in the order of decoding.
 
     Raises UnreadableVideo behind the last where the end is cut off. That is where no stream comes as far

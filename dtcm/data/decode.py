@@ -125,7 +125,7 @@ def _audit(video: Video, indices_of: Callable[[int], Sequence[int]]) -> Audited:
             kept[count] = to_rgb(frame, reformatter).copy()
         count += 1
     indices = indices_of(count)
-    if count != found.frames:
+    if kept.keys() != set(indices):
         wanted = sorted(set(indices))
         kept = dict(zip(wanted, _gather(_picked(video, wanted), size=None), strict=True))
     return Audited(_info(found, frame, count), np.stack([kept[index] for index in indices]))

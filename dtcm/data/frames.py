@@ -60,22 +60,25 @@ class NotSought(Exception):
 
 def scan(video: Video, container: InputContainer, stream: VideoStream) -> Scan:
     """Reads all packets. Raises UnreadableVideo, also where the end is cut off."""
-    keys, shown, start = [], [], None
+    keys, shown, start = [], [], (None, None, 0)
     for number, packet in enumerate(packets(video, container, stream)):
-        start = start or _identity(packet)
+        if number == 0:
+            start = _identity(packet)
         if packet.is_keyframe and packet.pts is not None:
             keys.append(Key(packet.pts, number))
         if not packet.is_discard:
             shown.append(packet.pts)
+    if not shown:
+        raise UnreadableVideo("no video stream that shows a frame", video.path, "no-video-stream")
     keys, codec = sorted(keys), stream.codec_context.codec.canonical_name
     certain = codec in ONE_PACKET_A_FRAME and None not in shown and len(set(shown)) == len(shown)
     # An AVI has no times of presentation; with B-frames, FFmpeg guesses them.
     certain = certain and not (container.format.name == "avi" and stream.codec_context.has_b_frames)
     # Frames before the first key may not be decodable, and would not be counted by who decodes from the start.
-    certain = certain and bool(keys) and keys[0].packet == 0 and keys[0].time <= min(shown, default=0)
+    certain = certain and bool(keys) and keys[0].packet == 0 and keys[0].time <= min(shown)
     announced = round(announced_s(container, stream) * fps(stream)) or None
     times = sorted(shown) if certain else []
-    return Scan(codec, fps(stream), announced, len(shown), keys, times, codec == "h264", start or (None, None, 0))
+    return Scan(codec, fps(stream), announced, len(shown), keys, times, codec == "h264", start)
 
 
 def all_frames(video: Video) -> Iterator[av.VideoFrame]:

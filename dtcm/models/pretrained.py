@@ -4,7 +4,8 @@ Files are torch checkpoints, read with weights_only=True so that they cannot run
 wrap the weights in {"state_dict": ...} and prefix each name with "module.". docs/models.md lists whose files fit.
 
 A module's parameters are named as its family's public files name them. Where there are several namings, the
-module's `public_names` translates: {pattern: replacement}, applied in order, each where it brings a name nearer.
+module's `public_names`, {pattern: replacement}, translates a name that the module does not have: one after the
+other is applied where it matches, until the module has the name.
 """
 
 import pickle
@@ -48,8 +49,8 @@ def load_pretrained(module: nn.Module, path: str | Path) -> LoadReport:
     """Copy a checkpoint's weights into a module, in place.
 
     A head (the module's last layer) of another class count stays as initialised. Batch normalisation's counters,
-    which files from before torch 0.4.1 lack, are not counted as missing. Reported names are the module's own where
-    it has them.
+    which files from before torch 0.4.1 lack, are not counted as missing. The report names tensors as the module does,
+    those that it does not have as the file does.
     Raises BadInput if the file cannot be read, shares no name with the module, or holds another shape
     under the same name; the module is then unchanged.
     """

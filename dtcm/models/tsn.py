@@ -31,7 +31,7 @@ def tsn_r50(num_classes: int, frames: int, size: int) -> nn.Module:
 
 
 def tsn_r50_two_stream(num_classes: int, frames: int, size: int) -> nn.Module:
-    """TSN on RGB and on stacks of five flows; their logits are averaged. Takes clips of at least 8 frames and 16 pixels."""
+    """TSN on RGB and on stacks of five flows, the logits averaged. Takes clips of at least 8 frames and 16 pixels."""
     check_clip("TSN on flow", frames, size, min_frames=SEGMENTS, min_size=MIN_SIZE)
     flow = SegmentNet(num_classes, FlowStacks(SEGMENTS, FLOW_LENGTH), dropout=0.4, channels=2 * FLOW_LENGTH)
     return TwoStream(tsn_r50(num_classes, frames, size), flow)

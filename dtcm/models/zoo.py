@@ -117,7 +117,12 @@ class Probe(TransformersClassifier):
     Gradients pass through it to an enhancer. Without weights it is a probe of a random network.
     """
 
-    public_names: ClassVar[dict[str, str]] = {r"^": "body.", r"^body\.(encoder|predictor)\.": r"body.vjepa2.\1."}
+    public_names: ClassVar[dict[str, str]] = {
+        r"^": "body.",
+        r"^body\.(encoder|predictor)\.": r"body.vjepa2.\1.",
+        r"\.q_bias$": ".query.bias",
+        r"\.v_bias$": ".value.bias",
+    }
 
     def __init__(self, body: nn.Module, normalize: nn.Module) -> None:
         super().__init__(body, normalize)

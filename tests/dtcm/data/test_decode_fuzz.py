@@ -4,6 +4,7 @@ Each is read in a child process, this file run as a program, which may crash or 
 """
 
 import collections
+import ctypes
 import json
 import resource
 import select
@@ -199,14 +200,20 @@ def rss_mib():
 
 
 def remember(folder):
-    """Opens 10,000 videos, and as many that are cut off; prints the memory in use after some of them, in MiB."""
+    """Opens 10,000 videos, and as many that are cut off; prints the memory in use after some of them, in MiB.
+
+    What the allocator keeps of freed memory is given back first: it is no leak, and is used again.
+    """
     contents, seen = [path.read_bytes() for path in sorted(Path(folder).iterdir())], {}
     for i in range(1, 10_001):
         content = contents[i % len(contents)]
         read_frames(content, [i % 24])
         attempt(lambda content=content: sample_frames(content[: len(content) // 2], lambda total: [0]))
         if i in (1000, 5000, 10_000):
+            raw = rss_mib()
+            ctypes.CDLL(None).malloc_trim(0)
             seen[i] = round(rss_mib(), 1)
+            print(f"{i}: {raw:.1f} MiB, {seen[i]} without what is freed", file=sys.stderr)
     print(json.dumps(seen))
 
 
@@ -216,9 +223,9 @@ def test_ten_thousand_videos_leave_no_memory_behind(tmp_path):
     for name, *how in BASES:
         make_base(tmp_path / name, *how)
     done = subprocess.run([sys.executable, __file__, str(tmp_path)], capture_output=True, text=True, check=True)
-    print(done.stdout)
+    print(done.stderr)
     seen = json.loads(done.stdout)
-    assert seen["10000"] - seen["1000"] < 10
+    assert seen["10000"] - seen["1000"] < 5
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 from av.stream import Disposition
 
 from dtcm.darkness import darkness, darkness_from_luma, mean_luma
+from dtcm.data import container
 from dtcm.data.decode import UnreadableVideo, audit_frames, decode_all, probe, read_frames, sample_frames
 
 RED, GREEN, BLUE, WHITE = (200, 20, 20), (20, 180, 20), (20, 20, 200), (230, 230, 230)
@@ -111,9 +112,9 @@ def test_seeking_finds_the_frames_of_real_clips(reference, folder):
             assert darkness(path, 1, rule) == darkness_from_luma(luma_T, 1, rule)
 
 
-def write(path, pictures, codec="libx264", pix_fmt="yuv420p", rate=25, container=None, **options):
+def write(path, pictures, codec="libx264", pix_fmt="yuv420p", rate=25, muxing=None, **options):
     """Flat or given pictures, uint8 [H, W, 3] each, as a video."""
-    with av.open(str(path), "w", options=container or {}) as file:
+    with av.open(str(path), "w", options=muxing or {}) as file:
         stream = file.add_stream(codec, rate=rate, options={"threads": "1", **options})
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pix_fmt
@@ -245,8 +246,8 @@ def noise(count=60):
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
 @pytest.mark.parametrize("name", ["x.mp4", "x.avi", "x.mkv", "faststart.mp4", "x.mov", "x.flv"])
 def test_a_cut_off_file_is_truncated(tmp_path, name, share):
-    container = {"movflags": "faststart"} if name == "faststart.mp4" else {}
-    whole = write(tmp_path / name, noise(), container=container)
+    muxing = {"movflags": "faststart"} if name == "faststart.mp4" else {}
+    whole = write(tmp_path / name, noise(), muxing=muxing)
     every = np.concatenate(list(decode_all(whole)))
     content = whole.read_bytes()
     content = content[: int(share * len(content))]
@@ -302,6 +303,13 @@ def test_frames_that_change_their_size_are_refused(tmp_path):
     large = write(tmp_path / "b.h264", flat(RED, 5, 64, 96)).read_bytes()
     with pytest.raises(UnreadableVideo, match="after frame 5: the size of the frames changes"):
         list(decode_all(small + large))
+
+
+def test_frames_too_large_for_the_memory_are_refused(tmp_path, monkeypatch):
+    path = write(tmp_path / "large.mp4", flat(RED, 3))
+    monkeypatch.setattr(container, "MOST_PX", 48 * 64 - 1)
+    with pytest.raises(UnreadableVideo, match="the decoder fails after frame 0"):
+        list(decode_all(path))
 
 
 def test_the_picture_of_a_cover_is_no_video(tmp_path):

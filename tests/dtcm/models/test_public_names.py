@@ -265,6 +265,11 @@ def test_every_name_of_other_namings_is_translated(name, theirs, only):
         ("video-swin-b", {"patch_embed.proj.weight": (128, 3, 2, 4, 4)}, "body.patch_embed.proj.weight"),
         ("timesformer-l", {"timesformer.embeddings.cls_token": (1, 1, 768)}, "body.timesformer.embeddings.cls_token"),
         ("videomae-b", {"videomae.encoder.layer.0.layernorm_before.weight": (768,)}, None),
+        (
+            "videomae-b",
+            {"videomae.encoder.layer.3.attention.attention.q_bias": (768,)},
+            "body.videomae.encoder.layer.3.attention.attention.query.bias",
+        ),
         ("vjepa2-l", {"vjepa2.encoder.layer.0.norm1.weight": (1024,)}, None),
         ("vjepa2-l", {"encoder.layer.0.norm1.weight": (1024,)}, "body.vjepa2.encoder.layer.0.norm1.weight"),
     ],
