@@ -19,6 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray.data
@@ -26,10 +27,10 @@ import torch
 from tqdm import tqdm
 
 from components.storage import Folder
-from dtcm.darkness import SEGMENTS, judge, mean_luma, sampled_indices
-from dtcm.data.decode import UnreadableVideo, audit_frames
+from dtcm.darkness import Rule, judge, mean_luma, sampled_indices
+from dtcm.data.decode import Look, UnreadableVideo, audit_looks
 from dtcm.data.files import is_uri, read_bytes
-from dtcm.data.fingerprint import fingerprint, fingerprint_indices
+from dtcm.data.fingerprint import fingerprint_indices, from_thumbnails, thumbnails
 from dtcm.data.records import FACTS
 
 FILES_PER_TASK = 32
@@ -38,6 +39,8 @@ JOURNAL_S = 1.0
 """At most so long is a result not yet written down."""
 FOR_NOW = frozenset({"missing", "crashed", "timed-out", "unreachable"})
 """Kinds of failure that another day may not have: these files are tried again the next time."""
+
+RULES: tuple[Rule, ...] = ("paper", "released")
 
 AUDITED = pa.schema(
     [("path", pa.string()), ("kind", pa.string()), ("reason", pa.string()), *((f.name, f.type) for f in FACTS)]
@@ -102,9 +105,8 @@ def read_facts(path: str) -> Row:
     """
     torch.set_num_threads(1)
     source = read_bytes(path) if is_uri(path) else path
-    info, frames_THWC = audit_frames(source, _sampled)
-    luma_T = mean_luma(frames_THWC[: 2 * SEGMENTS])
-    paper, released = judge(luma_T[:SEGMENTS], "paper"), judge(luma_T[SEGMENTS:], "released")
+    info, (*lumas_8, small_T) = audit_looks(source, LOOKS)
+    paper, released = (judge(np.array(luma_8), rule) for luma_8, rule in zip(lumas_8, RULES, strict=True))
     return {
         "sha256": _sha256(source),
         "width_px": info.width_px,
@@ -120,7 +122,7 @@ def read_facts(path: str) -> Row:
         "dv_released": released.dv,
         "mean_luma_released": released.mean_luma,
         "is_dark_released": released.is_dark,
-        "fingerprint": fingerprint(frames_THWC[2 * SEGMENTS :]).tolist(),
+        "fingerprint": from_thumbnails(np.array(small_T)).tolist(),
     }
 
 
@@ -136,9 +138,17 @@ def to_parquet(table: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
-def _sampled(total: int) -> list[int]:
-    """The frames that are looked at: for the darkness by the paper's rule and by the released one, and for copies."""
-    return sampled_indices(total, rule="paper") + sampled_indices(total, rule="released") + fingerprint_indices(total)
+def _luma(frame_HWC: np.ndarray) -> float:
+    return float(mean_luma(frame_HWC[None])[0])
+
+
+def _thumbnail(frame_HWC: np.ndarray) -> np.ndarray:
+    return thumbnails(frame_HWC[None])[0]
+
+
+LOOKS: list[Look] = [*((functools.partial(sampled_indices, rule=rule), _luma) for rule in RULES)]
+LOOKS += [(fingerprint_indices, _thumbnail)]
+"""What is kept of a video: the luma of the frames by which each rule judges, and thumbnails for the fingerprint."""
 
 
 def stream(files: list[Row], timeout_s: float) -> Iterator[Row]:

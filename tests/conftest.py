@@ -114,7 +114,7 @@ def faulty_s3(s3):
             if self.command != "HEAD":
                 self.wfile.write(content)
 
-        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward
+        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward  # noqa: N815  http.server's names
 
         def log_message(self, format, *args):
             pass

@@ -6,9 +6,9 @@ in their own way.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import av
 import numpy as np
@@ -20,7 +20,18 @@ from dtcm.data.container import DECODER_ERRORS, Video, fetch, guarded, opened
 from dtcm.data.container import Kind as Kind
 from dtcm.data.container import Source as Source
 from dtcm.data.container import UnreadableVideo as UnreadableVideo
-from dtcm.data.frames import NotSought, Scan, all_frames, quarter_turns, scan, sought_frames, to_rgb
+from dtcm.data.frames import (
+    Header,
+    NotSought,
+    Scan,
+    all_frames,
+    decoded,
+    header,
+    quarter_turns,
+    scan,
+    sought_frames,
+    to_rgb,
+)
 
 CHUNK_BYTES = 64 * 2**20
 """Frames are handed on in chunks of at most this size, so that no video fills the memory."""
@@ -48,6 +59,10 @@ class VideoInfo:
     """Counter-clockwise turn that the container asks for, in [0, 360); decoded frames have it applied."""
     announced_frames: int | None
     """Frames by the header; None where it says nothing."""
+
+
+Look: TypeAlias = tuple[Callable[[int], Sequence[int]], Callable[[np.ndarray], Any]]
+"""Which frames of a video of so many to look at, and what to keep of each, RGB uint8 [H, W, 3]."""
 
 
 class Audited(NamedTuple):
@@ -92,7 +107,7 @@ def probe(source: Source) -> VideoInfo:
     video = fetch(source)
     with guarded(video.path):
         found = _scan(video)
-        return _info(found, next(all_frames(video)), found.frames)
+        return _info(found.header, next(all_frames(video)), found.frames)
 
 
 def audit_frames(source: Source, indices_of: Callable[[int], Sequence[int]]) -> Audited:
@@ -100,9 +115,15 @@ def audit_frames(source: Source, indices_of: Callable[[int], Sequence[int]]) -> 
 
     One pass; a second where the packets promise another number of frames than there are. Raises UnreadableVideo.
     """
+    info, (frames,) = audit_looks(source, [(indices_of, np.copy)])
+    return Audited(info, np.stack(frames))
+
+
+def audit_looks(source: Source, looks: Sequence[Look]) -> tuple[VideoInfo, list[list[Any]]]:
+    """As `audit_frames`, keeping of the frames only what the looks make of them: a list for each look."""
     video = fetch(source)
     with guarded(video.path):
-        return _audit(video, indices_of)
+        return _audit(video, looks)
 
 
 def sample_frames(source: Source, indices_of: Callable[[int], Sequence[int]]) -> np.ndarray:
@@ -113,22 +134,44 @@ def sample_frames(source: Source, indices_of: Callable[[int], Sequence[int]]) ->
     video = fetch(source)
     with guarded(video.path):
         frames_THWC = _sought(video, indices_of, size=None)
-        return _audit(video, indices_of).sampled if frames_THWC is None else frames_THWC
+        return np.stack(_audit(video, [(indices_of, np.copy)])[1][0]) if frames_THWC is None else frames_THWC
 
 
-def _audit(video: Video, indices_of: Callable[[int], Sequence[int]]) -> Audited:
-    found = _scan(video)
-    wanted, kept, count = set(indices_of(found.frames)), {}, 0
-    reformatter = VideoReformatter()
-    for frame in all_frames(video):
-        if count in wanted:
-            kept[count] = to_rgb(frame, reformatter).copy()
-        count += 1
-    indices = indices_of(count)
-    if kept.keys() != set(indices):
-        wanted = sorted(set(indices))
-        kept = dict(zip(wanted, _gather(_picked(video, wanted), size=None), strict=True))
-    return Audited(_info(found, frame, count), np.stack([kept[index] for index in indices]))
+def _audit(video: Video, looks: Sequence[Look]) -> tuple[VideoInfo, list[list[Any]]]:
+    with opened(video) as (container, stream), closing(decoded(video, container, stream)) as frames:
+        said, count = header(container, stream), 0
+        promised = stream.frames or _scan(video).frames  # where the container does not say, its packets do
+        kept = _Kept(looks, promised)
+        for frame in frames:
+            kept.look(count, frame)
+            count += 1
+    if count != promised:
+        kept = _Kept(looks, count)
+        numbers = sorted(kept.wanted)
+        for number, again in zip(numbers, _picked(video, numbers), strict=True):
+            kept.look(number, again)
+    return _info(said, frame, count), kept.in_order()
+
+
+class _Kept:
+    """What looks have made of the frames that they name for a video of `total` frames."""
+
+    def __init__(self, looks: Sequence[Look], total: int) -> None:
+        self.looks = [(indices_of(total), look) for indices_of, look in looks]
+        self.wanted = {index for indices, _ in self.looks for index in indices}
+        self.found: list[dict[int, Any]] = [{} for _ in looks]
+        self.reformatter = VideoReformatter()
+
+    def look(self, number: int, frame: av.VideoFrame) -> None:
+        if number not in self.wanted:
+            return
+        picture_HWC = to_rgb(frame, self.reformatter)
+        for (indices, look), found in zip(self.looks, self.found, strict=True):
+            if number in indices:
+                found[number] = look(picture_HWC)
+
+    def in_order(self) -> list[list[Any]]:
+        return [[found[i] for i in indices] for (indices, _), found in zip(self.looks, self.found, strict=True)]
 
 
 def _sought(
@@ -162,11 +205,11 @@ def _scan(video: Video) -> Scan:
         return scan(video, container, stream)
 
 
-def _info(found: Scan, frame: av.VideoFrame, count: int) -> VideoInfo:
-    turns, fps = quarter_turns(frame), found.fps
+def _info(said: Header, frame: av.VideoFrame, count: int) -> VideoInfo:
+    turns, fps = quarter_turns(frame), said.fps
     width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
     duration_s = count / fps if fps else 0.0
-    return VideoInfo(width, height, fps, count, duration_s, found.codec, 90 * turns, found.announced_frames)
+    return VideoInfo(width, height, fps, count, duration_s, said.codec, 90 * turns, said.announced_frames)
 
 
 def _in_order(frames_THWC: np.ndarray, order: np.ndarray) -> np.ndarray:

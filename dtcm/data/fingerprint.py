@@ -7,6 +7,7 @@ it in each eighth of the video as motion. Measured on 150 clips of ARID in six c
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -49,11 +50,25 @@ def fingerprint(frames_THWC: np.ndarray) -> np.ndarray:
     Returns uint64 [9]: the hash of the background, then of the motion in each eighth. 0 stands for
     nothing to be seen, as in a black video or one without motion. Raises BadInput for other frames.
     """
+    return from_thumbnails(thumbnails(frames_THWC))
+
+
+def thumbnails(frames_THWC: np.ndarray) -> np.ndarray:
+    """Luma averaged over a grid of equal cells, float32 [T, 32, 32]. Raises BadInput for frames not RGB uint8."""
     if frames_THWC.dtype != np.uint8 or frames_THWC.ndim != 4 or frames_THWC.shape[-1] != 3:
         raise BadInput(f"Frames must be uint8 [T, H, W, 3]; these are {frames_THWC.dtype} {list(frames_THWC.shape)}.")
-    if not len(frames_THWC) or len(frames_THWC) % WINDOWS:
-        raise BadInput(f"A fingerprint needs frames for {WINDOWS} windows; {len(frames_THWC)} cannot be divided so.")
-    windows_8 = _thumbnails(frames_THWC).reshape(WINDOWS, -1, SIDE, SIDE).mean(axis=1)
+    # Four pixels of a cell's side are enough, and large frames cost no more than small ones.
+    step = max(1, min(frames_THWC.shape[1:3]) // (4 * SIDE))
+    frames_THWC = frames_THWC[:, ::step, ::step]
+    down, across = (_averages(size) for size in frames_THWC.shape[1:3])
+    return np.array([down @ (frame_HWC.astype(np.float32) @ WEIGHTS) @ across.T for frame_HWC in frames_THWC])
+
+
+def from_thumbnails(thumbnails_T: np.ndarray) -> np.ndarray:
+    """`fingerprint` of a video from the `thumbnails` of its frames, so that the frames need not be kept."""
+    if not len(thumbnails_T) or len(thumbnails_T) % WINDOWS:
+        raise BadInput(f"A fingerprint needs frames for {WINDOWS} windows; {len(thumbnails_T)} cannot be divided so.")
+    windows_8 = thumbnails_T.reshape(WINDOWS, -1, SIDE, SIDE).mean(axis=1)
     background = windows_8.mean(axis=0)
     patterns = np.concatenate([background[None], windows_8 - background])
     frequencies = (_COSINES @ patterns @ _COSINES.T)[:, _ROWS, _COLUMNS]
@@ -92,20 +107,12 @@ def copies(fingerprints_N9: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _thumbnails(frames_THWC: np.ndarray) -> np.ndarray:
-    """Luma averaged over a grid of equal cells, float32 [T, 32, 32]."""
-    # Four pixels of a cell's side are enough, and large frames cost no more than small ones.
-    step = max(1, min(frames_THWC.shape[1:3]) // (4 * SIDE))
-    frames_THWC = frames_THWC[:, ::step, ::step]
-    down, across = (_averages(size) for size in frames_THWC.shape[1:3])
-    return np.stack([down @ (frame_HWC.astype(np.float32) @ WEIGHTS) @ across.T for frame_HWC in frames_THWC])
-
-
 def _motion_bits(left_P8: np.ndarray, right_P8: np.ndarray) -> np.ndarray:
     differing_P8 = np.bitwise_count(left_P8 ^ right_P8).astype(np.int64)
     return np.where((left_P8 == 0) | (right_P8 == 0), BITS, differing_P8).sum(axis=1)
 
 
+@lru_cache(maxsize=16)
 def _averages(size: int) -> np.ndarray:
     """The matrix [32, size] that averages `size` pixels over 32 equal cells, pixels on a border by their part."""
     edges = np.linspace(0, size, SIDE + 1)

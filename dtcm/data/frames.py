@@ -1,7 +1,7 @@
 """From the packets of a video to its frames: all in order, or a few by their groups of pictures alone."""
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -35,13 +35,19 @@ class Key(NamedTuple):
     """Its number in the order of decoding."""
 
 
-@dataclass(frozen=True)
-class Scan:
-    """What one pass over the packets tells, nothing decoded."""
+class Header(NamedTuple):
+    """What a file says of itself before any packet is read."""
 
     codec: str
     fps: float
     announced_frames: int | None
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one pass over the packets tells, nothing decoded."""
+
+    header: Header
     frames: int
     """Packets whose frame is shown."""
     keys: list[Key]
@@ -56,6 +62,12 @@ class Scan:
 
 class NotSought(Exception):
     """Frames that cannot be found by the times of their packets, or not for certain."""
+
+
+def header(container: InputContainer, stream: VideoStream) -> Header:
+    """What the header of an open file says."""
+    announced = round(announced_s(container, stream) * fps(stream)) or None
+    return Header(stream.codec_context.codec.canonical_name, fps(stream), announced)
 
 
 def scan(video: Video, container: InputContainer, stream: VideoStream) -> Scan:
@@ -76,25 +88,30 @@ def scan(video: Video, container: InputContainer, stream: VideoStream) -> Scan:
     certain = certain and not (container.format.name == "avi" and stream.codec_context.has_b_frames)
     # Frames before the first key may not be decodable, and would not be counted by who decodes from the start.
     certain = certain and bool(keys) and keys[0].packet == 0 and keys[0].time <= min(shown)
-    announced = round(announced_s(container, stream) * fps(stream)) or None
     times = sorted(shown) if certain else []
-    return Scan(codec, fps(stream), announced, len(shown), keys, times, codec == "h264", start)
+    return Scan(header(container, stream), len(shown), keys, times, codec == "h264", start)
 
 
 def all_frames(video: Video) -> Iterator[av.VideoFrame]:
     """Every frame in order, decoded from the first packet on. Raises UnreadableVideo, also where the end is cut off."""
+    with opened(video) as (container, stream), closing(decoded(video, container, stream)) as frames:
+        yield from frames
+
+
+def decoded(video: Video, container: InputContainer, stream: VideoStream) -> Generator[av.VideoFrame]:
+    """`all_frames` of a container that is open and at its first packet."""
     count, size = 0, None
     # Packets end before their container does: closed the other way round, PyAV leaks those of MPEG-TS.
-    with opened(video) as (container, stream), closing(packets(video, container, stream)) as to_decode:
+    with closing(packets(video, container, stream)) as to_decode:
         while True:
             try:
                 packet = next(to_decode, None)
-                decoded = stream.decode(packet)
+                frames = stream.decode(packet)
             except UnreadableVideo:
                 raise
             except DECODER_ERRORS as error:
                 raise decoder_failed(video.path, error, count) from error
-            for frame in decoded:
+            for frame in frames:
                 size = size or (frame.width, frame.height)
                 if (frame.width, frame.height) != size:
                     raise decoder_failed(video.path, ValueError("the size of the frames changes"), count)

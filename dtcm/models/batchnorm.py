@@ -7,7 +7,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-
 Model = TypeVar("Model", bound=nn.Module)
 
 

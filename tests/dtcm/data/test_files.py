@@ -41,7 +41,8 @@ def test_a_listed_file_is_read_by_its_joined_place(folder):
 
 
 def test_what_is_not_there_is_said(folder):
-    assert is_folder(folder) and not is_folder(join(folder, "nothing"))
+    assert is_folder(folder)
+    assert not is_folder(join(folder, "nothing"))
     with pytest.raises(FileNotFoundError):
         read_bytes(join(folder, "nothing.mp4"))
     with pytest.raises(BadInput, match="no folder"):

@@ -7,11 +7,31 @@ from dtcm.data.records import MANIFEST, QUARANTINE
 from dtcm.data.summary import describe, histogram
 
 ROW = {
-    "video_id": "a.mp4", "path": "/d/a.mp4", "label": 0, "class_name": "Drink", "group": "", "subset": "train", "source": "",
-    "bytes": 500_000_000, "modified_s": 0.0, "sha256": "aa", "width_px": 320, "height_px": 240, "fps": 30.0, "frames": 54_000,
-    "duration_s": 1800.0, "codec": "h264", "rotation_deg": 0, "dv": -0.9, "mean_luma": 11.2, "is_dark": True,
-    "dv_released": -0.87, "mean_luma_released": 14.5, "is_dark_released": False, "fingerprint": [0] * 9,
-}  # fmt: skip
+    "video_id": "a.mp4",
+    "path": "/d/a.mp4",
+    "label": 0,
+    "class_name": "Drink",
+    "group": "",
+    "subset": "train",
+    "source": "",
+    "bytes": 500_000_000,
+    "modified_s": 0.0,
+    "sha256": "aa",
+    "width_px": 320,
+    "height_px": 240,
+    "fps": 30.0,
+    "frames": 54_000,
+    "duration_s": 1800.0,
+    "codec": "h264",
+    "rotation_deg": 0,
+    "dv": -0.9,
+    "mean_luma": 11.2,
+    "is_dark": True,
+    "dv_released": -0.87,
+    "mean_luma_released": 14.5,
+    "is_dark_released": False,
+    "fingerprint": [0] * 9,
+}
 BRIGHT = {"sha256": "bb", "dv": 0.1, "is_dark": False, "rotation_deg": 90, "codec": "av1", "class_name": "Run"}
 BROKEN = {"video_id": "x.mp4", "path": "/d/x.mp4", "kind": "empty", "reason": "empty: the file has 0 bytes"}
 
