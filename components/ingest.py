@@ -45,8 +45,9 @@ def subset(manifest: pa.Table, name: str) -> pa.Table:
 
 def make_plan(manifest: pa.Table, experiment: Experiment) -> Plan:
     """The plan over the training part of a manifest."""
-    frames = tuple(video.frames for video in _videos(manifest, "train"))
-    return Plan(frames, experiment.data, experiment.optim.batch, total_epochs(experiment), experiment.seed)
+    videos = _videos(manifest, "train")
+    frames, labels = tuple(video.frames for video in videos), tuple(video.label for video in videos)
+    return Plan(frames, experiment.data, experiment.optim.batch, total_epochs(experiment), experiment.seed, labels)
 
 
 def train_clips(manifest: pa.Table, experiment: Experiment, rank: int, world: int, start_step: int) -> Dataset:
@@ -57,7 +58,7 @@ def train_clips(manifest: pa.Table, experiment: Experiment, rank: int, world: in
     plan = make_plan(manifest, experiment)
     load = partial(_step_clips, plan=plan, videos=_videos(manifest, "train"), rank=rank, world=world, start=start_step)
     slots = len(range(rank, plan.batch, world))
-    return _range(plan.steps - start_step, slots, experiment.data).flat_map(load)
+    return clip_range(plan.steps - start_step, slots, experiment.data).flat_map(load)
 
 
 def centre_clips(manifest: pa.Table, experiment: Experiment, name: str, rank: int = 0, world: int = 1) -> Dataset:
@@ -67,7 +68,7 @@ def centre_clips(manifest: pa.Table, experiment: Experiment, name: str, rank: in
     """
     videos = _videos(manifest, name)
     load = partial(_centre_clip, videos=videos, data=experiment.data, rank=rank, world=world)
-    return _range(len(range(rank, len(videos), world)), 1, experiment.data).map(load)
+    return clip_range(len(range(rank, len(videos), world)), 1, experiment.data).map(load)
 
 
 class PlanShards(TrainDataConfig):
@@ -98,8 +99,8 @@ class PlanShards(TrainDataConfig):
         return clips.streaming_split(1)[0]
 
 
-def _range(count: int, clips_each: int, data: DataConfig) -> Dataset:
-    """Integers below `count`, kept in order, in tasks of about CLIPS_PER_TASK clips."""
+def clip_range(count: int, clips_each: int, data: DataConfig) -> Dataset:
+    """Integers below `count` as rows of `id`, kept in order, in tasks of about CLIPS_PER_TASK clips."""
     numbers = ray.data.range(count, override_num_blocks=max(1, math.ceil(count * clips_each / CLIPS_PER_TASK)))
     ahead_bytes = CLIPS_AHEAD * data.frames * data.crop_px**2 * 3
     numbers.context.execution_options = ExecutionOptions(

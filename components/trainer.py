@@ -23,14 +23,19 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device, prepare_model
 from torch import Tensor, nn
 
+from components.halt import NOT_FINITE, check_not_halted, finite, halt
 from components.ingest import PlanShards, make_plan, subset
 from components.runs import Run
 from components.settings import Settings
 from components.storage import Folder, latest_checkpoint, prune_checkpoints, read_checkpoint, write_checkpoint
-from dtcm import checkpoint, metrics
+from components.teachers import find_teachers, load_teachers
+from dtcm import checkpoint, ema, metrics
 from dtcm.config import Experiment
 from dtcm.models.batchnorm import synchronized
 from dtcm.models.dtcm import build
+from dtcm.options import check_training
+from dtcm.recompute import recompute
+from dtcm.schedule import rate_factor, set_rates
 from dtcm.seeding import seed_everything
 from dtcm.step import make_optimizer, predict, set_trained, train_step, trained_part
 
@@ -52,14 +57,20 @@ class Progress:
 def train(run: Run, manifest: pa.Table, num_classes: int, settings: Settings, use_gpu: bool) -> None:
     """Train a run to its last epoch, from its last committed checkpoint if it has one.
 
-    Raises ray.train.TrainingFailedError if workers fail more often than the settings allow.
+    Raises BadInput for options that cannot be, teachers that do not fit and a loss that is not finite, and
+    ray.train.TrainingFailedError if workers fail more often than the settings allow.
     """
     if next_step(run.checkpoints) >= make_plan(manifest, run.experiment).steps:
         return
+    check_training(run.experiment, settings.workers)
+    class_names = dict(zip(manifest["label"].to_pylist(), manifest["class_name"].to_pylist(), strict=True))
+    job = {"run": run, "manifest": manifest, "num_classes": num_classes, "settings": settings}
+    job["teachers"] = find_teachers(run.experiment, class_names)
+    run.folder.remove(NOT_FINITE)
     streams = ["train", "val"] if subset(manifest, "val").num_rows else ["train"]
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"run": run, "manifest": manifest, "num_classes": num_classes, "settings": settings},
+        train_loop_config=job,
         scaling_config=ScalingConfig(num_workers=settings.workers, use_gpu=use_gpu),  # ty: ignore[invalid-argument-type]
         # What a worker reads is decided rank by rank in PlanShards; these only name the streams.
         datasets={name: ray.data.range(1) for name in streams},
@@ -73,6 +84,7 @@ def train(run: Run, manifest: pa.Table, num_classes: int, settings: Settings, us
         ),
     )
     trainer.fit()
+    check_not_halted(run)
 
 
 def next_step(checkpoints: Folder) -> int:
@@ -90,13 +102,14 @@ def best_weights(run: Run) -> bytes:
     files = latest[1] if best == latest[0] else read_checkpoint(run.checkpoints, best)
     if files is None:
         raise FileNotFoundError(f"the best checkpoint of {run.folder.uri}, step {best}, is damaged or gone")
-    return files[checkpoint.WEIGHTS]
+    return checkpoint.weights_to_use(files)
 
 
 def train_worker(job: dict[str, Any]) -> None:
     """What each Train worker does: resume, step through the plan, and close every epoch."""
     run, settings = job["run"], job["settings"]
     experiment: Experiment = run.experiment
+    loss, optim = experiment.loss, experiment.optim
     worker = ray.train.get_context()
     rank, world = worker.get_world_rank(), worker.get_world_size()
     torch.set_num_threads(settings.threads or max(1, (os.cpu_count() or 1) // worker.get_local_world_size()))
@@ -106,8 +119,13 @@ def train_worker(job: dict[str, Any]) -> None:
     if world > 1:
         model = synchronized(model, get_device())
     model.to(get_device())
-    optimizer = make_optimizer(model, experiment.optim)
-    progress, records = _resume(run, model, optimizer)
+    average = ema.averaged(model) if optim.ema else None
+    if optim.checkpointing:
+        recompute(model)
+    optimizer = make_optimizer(model, optim)
+    progress, records = _resume(run, model, optimizer, average)
+    teachers = load_teachers(job["teachers"], get_device())
+    step = partial(train_step, config=loss, accumulate=optim.accumulate, clip_norm=optim.clip_norm, teachers=teachers)
     plan = make_plan(job["manifest"], experiment)
     trained, parallel = None, model
     validation = _materialized_validation(job["manifest"])
@@ -124,31 +142,43 @@ def train_worker(job: dict[str, Any]) -> None:
             parallel = prepare_model(model)  # again for another stage: DDP takes the parameters that need gradients
         set_trained(model, trained)
         share = slots * world / plan.batch
-        parts = train_step(parallel, optimizer, batch["clip"], batch["label"], experiment.loss, share, trained)
+        set_rates(optimizer, rate_factor(experiment, progress.step, plan.steps_per_epoch))
+        parts = step(parallel, optimizer, batch["clip"], batch["label"], share=share, trained=trained)
         parts = _mean_over_workers(parts, share, world)
         progress.step += 1
+        ends_epoch = progress.step % plan.steps_per_epoch == 0
+        if not finite(parts, model if ends_epoch else None):
+            if rank == 0:
+                run.write_metrics(records)
+                halt(run, job["manifest"], plan.rows(progress.step - 1), parts)
+            return
+        if average is not None:
+            ema.update(average, model, progress.step, optim.ema)
         now_s = time.monotonic()
         timing = {"step_s": now_s - last_step_s, "wait_s": wait_s}
         last_step_s = now_s
         records.append(_record("train", progress.step, plan.steps_per_epoch, {**parts, **timing}))
-        if progress.step % plan.steps_per_epoch == 0:
+        if ends_epoch:
             classifies = trained != "enhancer"  # in the first of two stages there is nothing to choose by
-            scores = _validate(model, validation, experiment.optim.batch) if validation and classifies else {}
+            used = model if average is None else average
+            scores = _validate(used, validation, optim.batch) if validation and classifies else {}
             if classifies:
                 _choose(progress, scores)
-            _close_epoch(run, model, optimizer, progress, records, scores, settings)
+            _close_epoch(run, model, optimizer, average, progress, records, scores, settings)
             last_step_s = last_flush_s = time.monotonic()
         elif rank == 0 and now_s - last_flush_s > (2 if run.folder.is_local else 60):
             run.write_metrics(records)
             last_flush_s = now_s
 
 
-def _resume(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Progress, list[Record]]:
+def _resume(
+    run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None
+) -> tuple[Progress, list[Record]]:
     """The state of the last committed checkpoint, and the records up to it."""
     latest = latest_checkpoint(run.checkpoints)
     if latest is None:
         return Progress(), []
-    values = checkpoint.unpack(latest[1], model, optimizer)
+    values = checkpoint.unpack(latest[1], model, optimizer, average)
     progress = Progress(values["step"], values["best_step"], tuple(values["best_score"]))
     return progress, [record for record in run.read_metrics() if record["step"] <= progress.step]
 
@@ -164,6 +194,7 @@ def _close_epoch(
     run: Run,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
+    average: nn.Module | None,
     progress: Progress,
     records: list[Record],
     scores: dict[str, float],
@@ -174,7 +205,7 @@ def _close_epoch(
     if ray.train.get_context().get_world_rank() == 0:
         # Records first: a committed checkpoint always finds its own lines in metrics.jsonl.
         run.write_metrics(records)
-        write_checkpoint(run.checkpoints, progress.step, checkpoint.pack(model, optimizer, asdict(progress)))
+        write_checkpoint(run.checkpoints, progress.step, checkpoint.pack(model, optimizer, asdict(progress), average))
         prune_checkpoints(run.checkpoints, settings.keep_checkpoints, progress.best_step)
     ray.train.report(scores)
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from dtcm import config
 from dtcm.checkpoint import unpack_weights
 from dtcm.config import Experiment
+from dtcm.errors import BadInput
 from dtcm.models import DTCM
 from dtcm.models.dtcm import build
 from dtcm.step import Prediction, predict
@@ -47,11 +49,16 @@ def load_bundle(folder: str | Path, device: str | torch.device = "cpu") -> Bundl
 
 
 def bundle_from_files(files: dict[str, bytes], device: str | torch.device = "cpu") -> Bundle:
-    """The model of the files of `bundle_files`."""
+    """The model of the files of `bundle_files`. Raises BadInput for weights in another format, such as a pickle."""
     experiment = config.from_json(files[EXPERIMENT].decode())
     classes = tuple(json.loads(files[CLASSES]))
     # Starting weights were part of training; here the trained ones replace them.
     bare = config.with_overrides(experiment, {"model.enhancer_weights": "", "model.classifier_weights": ""})
     model = build(bare.model, len(classes), experiment.data.frames, experiment.data.crop_px)
-    unpack_weights(files[WEIGHTS], model)
+    try:
+        unpack_weights(files[WEIGHTS], model)
+    except SafetensorError as error:
+        raise BadInput(
+            f"{WEIGHTS} holds no safetensors ({error}); other formats can run code and are not read."
+        ) from error
     return Bundle(model.eval().to(device), experiment, classes)

@@ -14,15 +14,20 @@ from torch import Tensor, nn
 WEIGHTS = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 PROGRESS = "progress.json"
+AVERAGE = "average.safetensors"
+"""The moving average of the weights, of a training that keeps one."""
 
 
-def pack(model: nn.Module, optimizer: torch.optim.Optimizer, progress: Mapping[str, Any]) -> dict[str, bytes]:
+def pack(
+    model: nn.Module, optimizer: torch.optim.Optimizer, progress: Mapping[str, Any], average: nn.Module | None = None
+) -> dict[str, bytes]:
     """The files of a checkpoint.
 
     Args:
         model: its parameters and buffers are stored under their own names.
         optimizer: an optimizer whose state per parameter is tensors, such as AdamW.
         progress: plain values for JSON, such as step and epoch.
+        average: the moving average of the model, see `dtcm.ema`.
     """
     names = _parameter_names(model, optimizer)
     moments = {
@@ -30,11 +35,12 @@ def pack(model: nn.Module, optimizer: torch.optim.Optimizer, progress: Mapping[s
         for index, state in optimizer.state_dict()["state"].items()
         for key, value in state.items()
     }
-    return {
+    files = {
         WEIGHTS: pack_weights(model),
         OPTIMIZER: save(_storable(moments)),
         PROGRESS: json.dumps(dict(progress), indent=2).encode(),
     }
+    return files if average is None else files | {AVERAGE: pack_weights(average)}
 
 
 def pack_weights(model: nn.Module) -> bytes:
@@ -42,12 +48,19 @@ def pack_weights(model: nn.Module) -> bytes:
     return save(_storable(model.state_dict()))
 
 
-def unpack(files: Mapping[str, bytes], model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Put the state of `pack` back into model and optimizer; returns the progress.
+def unpack(
+    files: Mapping[str, bytes],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: nn.Module | None = None,
+) -> dict[str, Any]:
+    """Put the state of `pack` back into model, optimizer and average; returns the progress.
 
     Raises RuntimeError if names or shapes do not fit.
     """
     unpack_weights(files[WEIGHTS], model)
+    if average is not None:
+        unpack_weights(files[AVERAGE], average)
     indices = {name: index for index, name in _parameter_names(model, optimizer).items()}
     state: dict[int, dict[str, Tensor]] = {}
     for key_and_name, value in load(files[OPTIMIZER]).items():
@@ -60,6 +73,11 @@ def unpack(files: Mapping[str, bytes], model: nn.Module, optimizer: torch.optim.
 def read_progress(files: Mapping[str, bytes]) -> dict[str, Any]:
     """The progress of `pack`."""
     return json.loads(files[PROGRESS])
+
+
+def weights_to_use(files: Mapping[str, bytes]) -> bytes:
+    """The weights that are tested and kept: averaged ones where there are any."""
+    return files.get(AVERAGE, files[WEIGHTS])
 
 
 def unpack_weights(content: bytes, model: nn.Module) -> None:

@@ -48,6 +48,9 @@ class DataConfig:
     """Side of the square crop: random in training, central in testing (paper: 112)."""
     flip: bool = False
     """Mirror half of the training clips (not in the paper)."""
+    balanced: bool = False
+    """Draw every class equally often in an epoch, which stays as long: videos of small classes come again, of large
+    ones each epoch takes others (not in the paper)."""
     val_fraction: float = 0.15
     """Share of the training list that is held out to choose the best epoch, by groups where known."""
     test_fraction: float = 0.3
@@ -96,12 +99,34 @@ class LossConfig:
     """W_tvA of Eq. 5: weight of the illumination smoothness (paper: 20)."""
     exposure: float = 0.6
     """Well-exposed level E to which 16x16 regions are drawn (Zero-DCE: 0.6)."""
+    exposure_target: Literal["fixed", "luminance"] = "fixed"
+    """fixed: E is `exposure` for every clip. luminance: E = e_min + (e_max - e_min) sqrt(min(1, Y/112)) with the dark
+    clip's mean luma Y (Eq. 12) and 112, a normal exposure (Eq. 13): what is darker and noisier is raised less."""
+    e_min: float = 0.4
+    """E of a black clip where exposure_target is luminance (Zero-DCE saw little difference from 0.4 to 0.7)."""
+    e_max: float = 0.7
+    """E of a clip of normal exposure or more where exposure_target is luminance."""
     exposure_distance: Literal["squared", "absolute"] = "squared"
     """Distance from E: squared as Zero-DCE's code, or absolute as its paper."""
     color_distance: Literal["squares", "fourth-root"] = "squares"
     """Sum of squared channel differences, or Zero-DCE's code: root of the sum of fourth powers."""
     signed_differences: bool = False
     """Compare signed region differences (Zero-DCE's code) instead of absolute ones (Eq. 1)."""
+    label_smoothing: float = 0.0
+    """Share of each target that L_AR spreads over all classes (Szegedy et al., CVPR 2016; not in the paper)."""
+    distill: float = 0.0
+    """Weight of T² KL(teacher || student), added where the classifier is trained (Hinton et al., 2015). 0: none."""
+    distill_temperature: float = 4.0
+    """T, by which the logits of teachers and student are divided for that."""
+    teachers: tuple[str, ...] = ()
+    """Folders or URIs "RUN/model" of finished runs; the mean of their logits teaches. For a student that sees the dark
+    clip alone (model.enhancer none) a run of gic teaches much as in DL-KDD (2024), one of none beside it much as in
+    ActLumos (2025)."""
+    supcon: float = 0.0
+    """Weight of the supervised contrastive loss (Khosla et al., NeurIPS 2020, Eq. 2) on the input of the classifier's
+    last layer, over the clips of all workers; of a micro-batch with optim.accumulate. 0: none."""
+    supcon_temperature: float = 0.1
+    """τ of the supervised contrastive loss."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +145,22 @@ class OptimConfig:
     """Two-stage training only: passes that train the enhancer, before `epochs` of the classifier."""
     weight_decay: float = 0.01
     """Decoupled weight decay (torch's default; the paper names none)."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Course of the rates after the warm-up, in two-stage training of each stage: as they are (paper), or along half a
+    cosine to 0 (SGDR without restarts, Loshchilov & Hutter, ICLR 2017)."""
+    warmup_epochs: float = 0.0
+    """Epochs in which the rates rise linearly from 0, in two-stage training at the start of each stage."""
+    accumulate: int = 1
+    """Parts that a batch is computed in, one after the other, for less memory. Batch statistics, and the contrast of
+    loss.supcon, are then a part's."""
+    clip_norm: float = 0.0
+    """Longest norm of the gradient over all parameters; longer ones are scaled down to it. 0: any."""
+    ema: float = 0.0
+    """Decay d of a moving average of the weights, which is then validated and tested in their place. Step t, from 1,
+    averages with min(d, t/(9 + t)), so that early weights are forgotten. 0: none; 0.999 fits thousands of steps."""
+    checkpointing: bool = False
+    """Recompute the activations of enhancer and classifier blocks in the backward pass (Chen et al., 2016): the same
+    gradients in less memory, for the time of one more forward pass."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +211,8 @@ def with_overrides(experiment: Experiment, overrides: dict[str, Any]) -> Experim
     for name, value in overrides.items():
         if name not in known:
             raise BadInput(f"There is no experiment field {name!r}; the fields are {', '.join(sorted(known))}.")
+        if isinstance(known[name], tuple):
+            value = tuple(value)  # JSON knows only lists
         part, _, leaf = name.rpartition(".")
         change = {part: dataclasses.replace(getattr(experiment, part), **{leaf: value})} if part else {leaf: value}
         experiment = dataclasses.replace(experiment, **change)

@@ -19,6 +19,10 @@ from dtcm.models.dtcm import Output
 Reduction = Literal["mean", "none"]
 Trained = Literal["both", "enhancer", "classifier"]
 """Which parts of the joint model a step trains."""
+BT601 = (0.299, 0.587, 0.114)
+"""Weights of R, G, B in luma (Eq. 12)."""
+S_C = 112 / 255
+"""Mean luma of a normally exposed frame (below Eq. 13), of values in [0, 1]."""
 
 
 class JointLoss(NamedTuple):
@@ -41,11 +45,11 @@ def joint(output: Output, labels: Tensor, dark: Tensor, config: LossConfig, trai
         trained: the classifier alone is trained by L_AR, the enhancer alone by W_STC L_STC + L_Dark.
     """
     signed = config.signed_differences
-    ar = cross_entropy(output.logits, labels)
+    ar = cross_entropy(output.logits, labels, label_smoothing=config.label_smoothing)
     sc = spatial_consistency(output.enhanced, dark, signed=signed)
     tc = temporal_consistency(output.enhanced, dark, signed=signed)
     stc = sc + tc
-    exp = exposure(output.enhanced, config.exposure, distance=config.exposure_distance)
+    exp = exposure(output.enhanced, exposure_level(dark, config), distance=config.exposure_distance)
     col = color_constancy(output.enhanced, distance=config.color_distance)
     tv = illumination_smoothness(output.curves)
     dark_enhancement = exp + config.w_col * col + config.w_tv * tv
@@ -90,17 +94,31 @@ def spatio_temporal_consistency(
 
 def exposure(
     enhanced: Tensor,
-    level: float = 0.6,
+    level: float | Tensor = 0.6,
     distance: Literal["squared", "absolute"] = "squared",
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """L_exp: mean distance of the intensity of 16x16 regions from a well-exposed level.
+    """L_exp: mean distance of the intensity of 16x16 regions from a well-exposed level, one or each clip's, [B].
 
     Squared as in Zero-DCE's code, or absolute as in its paper. Rows and columns that fill no region are left out.
     """
+    level = level.view(-1, 1, 1, 1) if isinstance(level, Tensor) else level
     off_BThw = _region_means(enhanced.mean(dim=1), side=16) - level
     values_BThw = off_BThw.square() if distance == "squared" else off_BThw.abs()
     return _reduce(values_BThw.mean(dim=(1, 2, 3)), reduction)
+
+
+def exposure_level(dark: Tensor, config: LossConfig) -> float | Tensor:
+    """E of the exposure loss: `config.exposure`, or each clip's by its mean luma Y, [B].
+
+    E = e_min + (e_max - e_min) sqrt(min(1, Y / S_c)), S_c = 112/255 (Eq. 13). To draw every clip to one level is to
+    amplify noise and the steps of 8 bits the more the darker it is; so E rises with Y. The root spreads dark videos,
+    whose Y is below 0.123 S_c (Eq. 14), over the lower third of the range; on a line they would all get about e_min.
+    """
+    if config.exposure_target == "fixed":
+        return config.exposure
+    luma_B = (dark.mean(dim=(2, 3, 4)) * dark.new_tensor(BT601)).sum(dim=1)
+    return config.e_min + (config.e_max - config.e_min) * (luma_B / S_C).clamp(max=1).sqrt()
 
 
 def color_constancy(

@@ -1,13 +1,18 @@
 """One step of training, and prediction: what every loop of this project runs, distributed or not."""
 
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
 
 from dtcm.config import Experiment, LossConfig, OptimConfig
+from dtcm.contrast import head_input, supervised_contrastive
 from dtcm.data.transforms import to_model_input
-from dtcm.losses import Trained, joint, spatio_temporal_consistency
+from dtcm.distill import Teachers, distillation
+from dtcm.losses import JointLoss, Trained, joint, spatio_temporal_consistency
 from dtcm.models.dtcm import DTCM
 
 
@@ -46,8 +51,8 @@ def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW over two groups, the enhancer's parameters and the classifier's, each with its rate."""
     enhancer_lr = config.lr if config.enhancer_lr is None else config.enhancer_lr
     groups = [
-        {"params": list(model.get_submodule("enhancer").parameters()), "lr": enhancer_lr},
-        {"params": list(model.get_submodule("classifier").parameters()), "lr": config.lr},
+        {"params": list(model.get_submodule(name).parameters()), "lr": lr, "initial_lr": lr}
+        for name, lr in (("enhancer", enhancer_lr), ("classifier", config.lr))
     ]
     return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
 
@@ -60,6 +65,9 @@ def train_step(
     config: LossConfig,
     share: float = 1.0,
     trained: Trained = "both",
+    accumulate: int = 1,
+    clip_norm: float = 0.0,
+    teachers: Teachers | None = None,
 ) -> dict[str, float]:
     """One step of Eq. 7 on uint8 clips; returns the total and every part, unweighted.
 
@@ -72,17 +80,55 @@ def train_step(
         share: this worker's clips over its even share of the global batch. DDP averages gradients over
             workers as if each had as many clips; scaling by the share makes that the mean over clips.
         trained: the parts that this step trains.
+        accumulate: parts that the clips are computed in, at most B; workers exchange gradients after the last.
+        clip_norm: longest norm of the gradient, which is returned too, as grad_norm; 0 for any.
+        teachers: needed where the loss distils.
     """
     device = next(model.parameters()).device
-    clip_BCTHW = to_model_input(clips_BTHWC, device)
-    with autocast(device):
-        output = model(clip_BCTHW)
-    loss = joint(output, labels_B.to(device, non_blocking=True), clip_BCTHW, config, trained)
     optimizer.zero_grad(set_to_none=True)
-    (loss.total * share).backward()
+    names, values = [], torch.zeros((), device=device)
+    parts = zip(clips_BTHWC.tensor_split(accumulate), labels_B.tensor_split(accumulate), strict=True)
+    for number, (clips, labels) in enumerate(parts, start=1):
+        clip_BCTHW, weight = to_model_input(clips, device), len(labels) / len(labels_B)
+        with nullcontext() if number == accumulate else _without_exchange(model):
+            loss = _loss(model, clip_BCTHW, labels.to(device, non_blocking=True), config, trained, teachers)
+            (loss.total * (share * weight)).backward()
+        names = ["total", *loss.parts]
+        values = values + weight * torch.stack([loss.total, *loss.parts.values()]).detach().float()
+    if clip_norm:
+        names.append("grad_norm")
+        values = torch.cat([values, clip_grad_norm_(model.parameters(), clip_norm).view(1)])
     optimizer.step()
-    values = torch.stack([loss.total, *loss.parts.values()]).detach().float().tolist()
-    return dict(zip(("total", *loss.parts), values, strict=True))
+    return dict(zip(names, values.tolist(), strict=True))
+
+
+def _loss(
+    model: nn.Module,
+    clip_BCTHW: Tensor,
+    labels_B: Tensor,
+    config: LossConfig,
+    trained: Trained,
+    teachers: Teachers | None,
+) -> JointLoss:
+    """Eq. 7 and, where the classifier is trained, what is added to it beyond the paper."""
+    bare = model.module if isinstance(model, DistributedDataParallel) else model
+    contrasts = config.supcon > 0 and trained != "enhancer"
+    watch = head_input(bare.get_submodule("classifier"), len(labels_B)) if contrasts else nullcontext([])
+    with autocast(clip_BCTHW.device), watch as features:
+        output = model(clip_BCTHW)
+        taught_BC = teachers(clip_BCTHW) if teachers and trained != "enhancer" else None
+    total, parts = joint(output, labels_B, clip_BCTHW, config, trained)
+    if taught_BC is not None:
+        parts["distill"] = distillation(output.logits, taught_BC, config.distill_temperature)
+        total = total + config.distill * parts["distill"]
+    if contrasts:
+        parts["supcon"] = supervised_contrastive(features[0], labels_B, config.supcon_temperature)
+        total = total + config.supcon * parts["supcon"]
+    return JointLoss(total, {name: value.detach() for name, value in parts.items()})
+
+
+def _without_exchange(model: nn.Module) -> AbstractContextManager[Any]:
+    return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 def dry_step(model: nn.Module, experiment: Experiment, clips: int) -> None:

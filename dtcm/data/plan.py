@@ -16,7 +16,7 @@ from dtcm.config import DataConfig
 from dtcm.data import clips
 from dtcm.errors import BadInput
 
-EPOCH_ORDER, CLIP = 0, 1
+EPOCH_ORDER, CLIP, BALANCED_ORDER = 0, 1, 2
 """Purposes that keep the streams of random numbers apart."""
 
 T = TypeVar("T")
@@ -50,6 +50,8 @@ class Plan:
     """Clips of a global batch, over all workers."""
     epochs: int
     seed: int
+    labels: tuple[int, ...] = ()
+    """Class of each training video; needed where `data.balanced`."""
 
     def __post_init__(self) -> None:
         clips.check(self.data)
@@ -59,6 +61,8 @@ class Plan:
             raise BadInput(f"Batch and epochs must be at least 1; they are {self.batch} and {self.epochs}.")
         if self.seed < 0:
             raise BadInput(f"The seed must not be negative; it is {self.seed}.")
+        if self.data.balanced and len(self.labels) != len(self.frame_counts):
+            raise ValueError(f"{len(self.labels)} labels of {len(self.frame_counts)} videos cannot be balanced")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -78,7 +82,10 @@ class Plan:
 
     def _row(self, step: int, slot: int) -> PlanRow:
         epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
-        order = _epoch_order(len(self.frame_counts), self.seed, epoch)
+        if self.data.balanced:
+            order = _balanced_order(self.labels, self.seed, epoch)
+        else:
+            order = _epoch_order(len(self.frame_counts), self.seed, epoch)
         video = int(order[(step_of_epoch * self.batch + slot) % len(order)])
         data, total, rng = self.data, self.frame_counts[video], _rng(self.seed, CLIP, step, slot)
         start = clips.random_start(total, data.frames, data.stride, rng)
@@ -123,6 +130,20 @@ def _centre_row(video: int, total: int, data: DataConfig) -> PlanRow:
 @lru_cache(maxsize=4)
 def _epoch_order(videos: int, seed: int, epoch: int) -> np.ndarray:
     return _rng(seed, EPOCH_ORDER, epoch).permutation(videos)
+
+
+@lru_cache(maxsize=4)
+def _balanced_order(labels: tuple[int, ...], seed: int, epoch: int) -> np.ndarray:
+    """As many videos as there are labels: every class as often, and each of its videos as often, to within one."""
+    rng = _rng(seed, BALANCED_ORDER, epoch)
+    classes = rng.permutation(np.unique(labels))
+    each, more = divmod(len(labels), len(classes))
+    chosen = []
+    for place, name in enumerate(classes):
+        videos, count = np.flatnonzero(np.equal(labels, name)), each + (place < more)
+        passes = [rng.permutation(videos) for _ in range(-(-count // len(videos)))]
+        chosen.append(np.concatenate(passes)[:count])
+    return rng.permutation(np.concatenate(chosen))
 
 
 def _rng(*key: int) -> np.random.Generator:

@@ -111,6 +111,44 @@ def test_exposure_of_a_black_clip_by_hand():
     assert losses.exposure(black, distance="absolute").item() == pytest.approx(0.6)
 
 
+def test_the_exposure_level_follows_the_dark_clips_luma_by_hand():
+    config = LossConfig(exposure_target="luminance", e_min=0.3, e_max=0.7)
+    # Black; a quarter of a normal exposure of 112, whose root is a half; normal; and twice that.
+    luma = torch.tensor([0, 28, 112, 224]) / 255
+    level = losses.exposure_level(luma.view(4, 1, 1, 1, 1).expand(4, 3, 2, 16, 16), config)
+    assert isinstance(level, torch.Tensor)
+    assert level.tolist() == pytest.approx([0.3, 0.5, 0.7, 0.7])
+    green = torch.tensor([0, 28 / 255, 0]).view(1, 3, 1, 1, 1).expand(1, 3, 2, 16, 16)  # luma is 0.587 of it
+    assert float(losses.exposure_level(green, config)) == pytest.approx(0.3 + 0.4 * math.sqrt(0.587 / 4))
+    assert losses.exposure_level(green, LossConfig(exposure=0.55)) == 0.55
+
+
+def test_a_darker_clip_is_never_raised_to_a_higher_level():
+    levels = torch.linspace(0, 1, 256).view(-1, 1, 1, 1, 1).expand(-1, 3, 1, 16, 16)
+    found = losses.exposure_level(levels, LossConfig(exposure_target="luminance"))
+    assert isinstance(found, torch.Tensor)
+    assert (found.diff() >= 0).all()
+    assert (found[0].item(), found[-1].item()) == pytest.approx((0.4, 0.7))
+
+
+@pytest.mark.parametrize("distance", ["squared", "absolute"])
+def test_exposure_draws_each_clip_to_its_own_level(distance):
+    clip, level = clips(19, 3, 3, 2, 32, 32), torch.tensor([0.4, 0.5, 0.7], dtype=torch.float64)
+    found = losses.exposure(clip, level, distance, reduction="none")
+    alone = [losses.exposure(clip[b : b + 1], float(level[b]), distance).item() for b in range(3)]
+    assert found.tolist() == pytest.approx(alone)
+
+
+def test_label_smoothing_by_hand():
+    # Of three classes, a share of 0.3 spread evenly: targets 0.8, 0.1, 0.1 for the right one.
+    output, labels, dark = joint_inputs()
+    log_p = output.logits.log_softmax(dim=1)
+    targets = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.1, 0.8]], dtype=torch.float64)
+    expected = -(targets * log_p).sum(dim=1).mean()
+    parts = losses.joint(output, labels, dark, LossConfig(label_smoothing=0.3)).parts
+    assert parts["ar"].item() == pytest.approx(expected.item())
+
+
 def test_color_constancy_by_hand():
     clip = torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64).view(1, 3, 1, 1, 1).expand(1, 3, 2, 5, 4)
     squares = [0.3**2, 0.7**2, 0.4**2]
@@ -219,6 +257,7 @@ def test_joint_loss_without_alpha_is_the_action_loss():
     ("option", "part"),
     [
         ({"exposure": 0.2}, "exp"),
+        ({"exposure_target": "luminance"}, "exp"),
         ({"exposure_distance": "absolute"}, "exp"),
         ({"color_distance": "fourth-root"}, "col"),
         ({"signed_differences": True}, "sc"),

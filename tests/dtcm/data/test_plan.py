@@ -102,6 +102,46 @@ def test_more_epochs_only_add_steps():
     assert [longer.rows(step) for step in range(PLAN.steps)] == [PLAN.rows(step) for step in range(PLAN.steps)]
 
 
+LABELS = (0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2)
+BALANCED = replace(PLAN, data=replace(DATA, balanced=True), labels=LABELS)
+
+
+def test_balanced_epochs_take_every_class_equally_often_and_its_videos_in_turn():
+    assert (BALANCED.steps_per_epoch, BALANCED.steps) == (PLAN.steps_per_epoch, PLAN.steps)
+    orders = [[row.video for step in range(3 * e, 3 * e + 3) for row in BALANCED.rows(step)] for e in range(5)]
+    for order in orders:
+        assert Counter(LABELS[video] for video in order) == {0: 4, 1: 4, 2: 4}
+        times = Counter(order)
+        assert all(times[video] <= 1 for video in range(7))  # four of seven, another four next time
+        assert sorted(times[video] for video in (7, 8, 9)) == [1, 1, 2]
+        assert [times[video] for video in (10, 11)] == [2, 2]
+    assert len(set(map(tuple, orders))) == 5
+    assert {video for order in orders for video in order} == set(range(12))
+
+
+def test_classes_that_do_not_divide_an_epoch_differ_by_one():
+    plan = replace(BALANCED, frame_counts=COUNTS[:11], labels=LABELS[:11], batch=11, epochs=30)
+    for step in range(30):
+        assert sorted(Counter(LABELS[row.video] for row in plan.rows(step)).values()) == [3, 4, 4]
+
+
+def test_a_balanced_plan_is_a_pure_function_of_step_and_seed():
+    rows = [BALANCED.rows(step) for step in range(15)]
+    again = pickle.loads(pickle.dumps(BALANCED))
+    assert [again.rows(step) for step in reversed(range(15))] == rows[::-1]
+    other = replace(BALANCED, seed=1)
+    assert [row.video for row in all_rows(other)] != [row.video for row in all_rows(BALANCED)]
+
+
+def test_labels_change_nothing_where_classes_are_not_balanced():
+    assert all_rows(replace(PLAN, labels=LABELS)) == all_rows(PLAN)
+
+
+def test_a_balanced_plan_needs_a_label_of_each_video():
+    with pytest.raises(ValueError, match="0 labels of 12 videos"):
+        replace(BALANCED, labels=())
+
+
 def test_golden_rows():
     """A change of these rows changes every run: raise the version and say so in the changelog."""
     assert PLAN.rows(0) == GOLDEN_0
