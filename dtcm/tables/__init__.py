@@ -4,7 +4,7 @@ paper.py holds the rows, entry.py what a row is and its costs, statistics.py the
 markdown.py the table. components/compare.py fills them from finished runs.
 """
 
-from dtcm.tables.entry import Counted, Entry, Table, agrees, choose, costs, substitute
+from dtcm.tables.entry import Counted, Entry, Table, agrees, choose, costs, own_input, substitute
 from dtcm.tables.paper import TABLES
 
-__all__ = ["TABLES", "Counted", "Entry", "Table", "agrees", "choose", "costs", "substitute"]
+__all__ = ["TABLES", "Counted", "Entry", "Table", "agrees", "choose", "costs", "own_input", "substitute"]

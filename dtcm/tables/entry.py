@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -55,7 +55,7 @@ class Entry:
 
     label: str
     printed: Mapping[str, str] = field(default_factory=dict)
-    """Figures as the paper prints them: params (millions, in Table IX thousands), gops, top1, top5 and delta (%),
+    """Figures as the paper prints them: params (in the table's unit), gops (10^9), top1, top5 and delta (%),
     inconsistency, memory."""
     overrides: Mapping[str, Any] | None = None
     """Fields of the experiment that make it this row; None if it is not built, which the note explains."""
@@ -75,6 +75,7 @@ class Table:
     title: str
     entries: tuple[Entry, ...]
     note: str = ""
+    params_unit: Literal["M", "k"] = "M"
     other_classifiers: bool = False
     """Whether the rows keep their meaning with a classifier other than the paper's."""
 
@@ -129,7 +130,9 @@ def substitute(table: Table, classifiers: Sequence[str], data: DataConfig) -> Ta
 
 def own_input(table: Table) -> Table:
     """The table with every row trained on the experiment's own frames and crop; costs remain those of the print."""
-    entries = [replace(entry, overrides=_without_data(entry.overrides)) for entry in table.entries]
+    entries = [
+        entry if entry.overrides is None else replace(entry, overrides=_model_fields(entry)) for entry in table.entries
+    ]
     note = "Every row is trained on the experiment's frames and crop, not on the row's."
     return replace(table, entries=tuple(entries), note=f"{table.note} {note}".strip())
 
@@ -138,19 +141,21 @@ def _with_classifier(entry: Entry, name: str, data: DataConfig) -> Entry:
     def renamed(label: str) -> str:
         return label and f"{name}: {label.rpartition(': ')[2]}"
 
-    counted, dropped = entry.counted, {"top1", "top5", "delta"}
+    counted, note, dropped = entry.counted, entry.note, {"top1", "top5", "delta"}
     if counted and counted.classifier:
-        counted = replace(counted, classifier=name, frames=data.frames, size=data.crop_px)
+        counted, note = replace(counted, classifier=name, frames=data.frames, size=data.crop_px), ""
     return replace(
         entry,
         label=renamed(entry.label),
         printed={key: value for key, value in entry.printed.items() if key not in dropped},
-        overrides={**(_without_data(entry.overrides) or {}), "model.classifier": name},
+        overrides=_model_fields(entry) | {"model.classifier": name},
         counted=counted,
         reference=renamed(entry.reference),
         timed_against=renamed(entry.timed_against),
+        note=note,
     )
 
 
-def _without_data(overrides: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return overrides and {name: value for name, value in overrides.items() if not name.startswith("data.")}
+def _model_fields(entry: Entry) -> dict[str, Any]:
+    """What a row overrides besides the clip."""
+    return {name: value for name, value in (entry.overrides or {}).items() if not name.startswith("data.")}

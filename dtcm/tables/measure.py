@@ -13,37 +13,41 @@ ROUNDS = 3
 
 
 class Measured(NamedTuple):
-    """One clip forward."""
+    """One clip forward, beside a reference that was measured in turn with it."""
 
     seconds: float
     """Median."""
-    memory_mib: float | None
-    """Largest that was allocated at once, weights included. None on a CPU, where torch does not count it."""
+    speed_ratio: float
+    """The reference's seconds over these: above 1 is faster."""
+    memory_mib: float | None = None
+    """Most that was allocated at once, weights included. None on a CPU, where torch does not count it."""
+    memory_ratio: float | None = None
+    """This memory over the reference's."""
 
 
-def measure(models: dict[str, Counted], device: str, rounds: int = ROUNDS) -> dict[str, Measured]:
-    """Measure models in turn within each round, so that other load on the machine meets all of them.
+def measure(model: Counted, reference: Counted, device: str, rounds: int = ROUNDS) -> Measured:
+    """Measure a model and its reference in turn, so that other load on the machine meets both.
 
-    Args:
-        models: name -> model, with the size of its clip. Weights are random: they change neither.
-        device: "cpu" or "cuda".
-        rounds: medians are over so many; one more before them warms up.
-
+    Weights are random: they change neither time nor memory. Medians are over `rounds`, behind one that warms up.
     Raises BadInput where an extra that a model needs is not installed.
     """
-    built = {name: counted.model().to(device) for name, counted in models.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in models}
-    memory_mib: dict[str, float | None] = {}
-    for _ in range(rounds + 1):
-        for name, counted in models.items():
-            clip_BCTHW = torch.rand(1, 3, counted.frames, counted.size, counted.size, device=device)
-            taken_s, memory_mib[name] = _forward(built[name], clip_BCTHW)
-            seconds[name].append(taken_s)
-    return {name: Measured(statistics.median(seconds[name][1:]), memory_mib[name]) for name in models}
+    models = [model] if model == reference else [model, reference]
+    built = [(counted.model().to(device), _clip(counted, device)) for counted in models]
+    taken = [[_forward(*pair) for pair in built] for _ in range(rounds + 1)][1:]
+    found = [
+        (statistics.median(seconds for seconds, _ in column), column[-1][1]) for column in zip(*taken, strict=True)
+    ]
+    (own_s, own_mib), (other_s, other_mib) = found[0], found[-1]
+    return Measured(own_s, other_s / own_s, own_mib, own_mib / other_mib if own_mib and other_mib else None)
+
+
+def _clip(counted: Counted, device: str) -> torch.Tensor:
+    return torch.rand(1, 3, counted.frames, counted.size, counted.size, device=device)
 
 
 @torch.inference_mode()
 def _forward(model: nn.Module, clip_BCTHW: torch.Tensor) -> tuple[float, float | None]:
+    """Seconds, and MiB on a GPU."""
     if not clip_BCTHW.is_cuda:
         start_s = time.perf_counter()
         model(clip_BCTHW)
