@@ -11,7 +11,8 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ from mlflow.models import ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
 import dtcm
+from components.model_card import environment_lock, lineage, model_card
 from components.runs import Run, manifest_sha256
+from components.settings import redacted
+from components.storage import Folder
 from dtcm import bundle, config
 from dtcm.config import Experiment
 
@@ -39,13 +43,7 @@ class Tracker:
     """Fills one MLflow run from a run folder, as far as the server can be reached."""
 
     def __init__(self, run: Run, tracking_uri: str) -> None:
-        # By default a server that is down would block every call for minutes.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        if tracking_uri.startswith("sqlite:///"):
-            Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        prepare(tracking_uri)
         self.run = run
         self.tracking_uri = tracking_uri
         self.run_id = ""
@@ -62,7 +60,7 @@ class Tracker:
                 self._synced = _log(client, self.run_id, records, self._synced)
         except (MlflowException, OSError) as error:
             if not self._complained:
-                reason = str(error).splitlines()[0][:160]
+                reason = redacted(str(error)).splitlines()[0][:160]
                 print(f"MLflow cannot be reached ({reason}); training goes on and metrics.jsonl is kept.", flush=True)
             self._complained = True
             return False
@@ -81,7 +79,7 @@ class Tracker:
         try:
             return self._finish(test, files)
         except (MlflowException, OSError) as error:
-            reason = str(error).splitlines()[0][:160]
+            reason = redacted(str(error)).splitlines()[0][:160]
             print(f"MLflow did not take the model ({reason}); the run folder has it.", flush=True)
             return ""
 
@@ -93,13 +91,98 @@ class Tracker:
                 (Path(scratch) / name).write_bytes((self.run.folder / "report").read(name))
             mlflow.log_artifacts(scratch, "report")
             mlflow.log_text(config.to_json(self.run.experiment), "config.json")
-            info = _log_model(self.run.experiment, files)
+            lock, classes = environment_lock(), tuple(json.loads(files[bundle.CLASSES]))
+            origin = lineage(self.run, files, lock)
+            card = model_card(self.run, test, classes, origin)
+            texts = {"MODEL_CARD.md": card.encode(), "environment.lock": lock.encode()}
+            info = _log_model(self.run.experiment, files | texts)
         name = model_name(self.run.experiment)
         version = _register(client, name, info, self.run_id)
-        for key, value in {"run": self.run.folder.uri, **{key: f"{value:.6g}" for key, value in test.items()}}.items():
+        client.update_model_version(name, version, card)
+        figures = {key: f"{value:.6g}" for key, value in test.items() if "/" not in key}
+        for key, value in {**origin, **figures}.items():
             client.set_model_version_tag(name, version, key, value)
         client.set_registered_model_alias(name, "challenger", version)
         return f"{name} version {version}"
+
+
+class SweepTracker:
+    """Keeps the MLflow run of a sweep, the parent of its trials' runs, as far as the server can be reached."""
+
+    def __init__(self, folder: Folder, name: str, dataset: str, tracking_uri: str) -> None:
+        prepare(tracking_uri)
+        self.folder, self.name, self.dataset, self.tracking_uri = folder, name, dataset, tracking_uri
+        self._adopted: set[tuple[str, str]] = set()
+
+    def open(self, definition: dict[str, Any]) -> None:
+        """The sweep's run, made on first use; before any trial, so that these find database and experiment."""
+        with _tolerant("the sweep"):
+            client = mlflow.MlflowClient(self.tracking_uri)
+            if self.folder.has("mlflow.json"):
+                return client.set_terminated(self._run_id(), "RUNNING")
+            found = client.get_experiment_by_name(self.dataset)
+            experiment_id = found.experiment_id if found else _create_experiment(client, self.dataset)
+            tags = {"dataset": self.dataset, "sweep": self.name, "sweep_folder": self.folder.uri}
+            run_id = client.create_run(experiment_id, run_name=f"sweep {self.name}", tags=tags).info.run_id
+            values = {"method": definition["method"], "seeds": definition["seeds"], **definition["fields"]}
+            client.log_batch(run_id, params=[Param(key, json.dumps(value)) for key, value in values.items()])
+            self.folder.write("mlflow.json", json.dumps({"run_id": run_id}).encode())
+
+    def adopt(self, run: Folder, status: str = "") -> None:
+        """Make the MLflow run of a trial's run folder a child; with a status, close it where its process could not."""
+        if (run.uri, status) in self._adopted or not (self.folder.has("mlflow.json") and run.has("mlflow.json")):
+            return
+        with _tolerant("a trial"):
+            client = mlflow.MlflowClient(self.tracking_uri)
+            child = json.loads(run.read("mlflow.json"))["run_id"]
+            client.set_tag(child, "mlflow.parentRunId", self._run_id())
+            client.set_tag(child, "sweep", self.name)
+            if status:
+                client.set_terminated(child, status)
+        self._adopted.add((run.uri, status))
+
+    def close(self, figures: dict[str, float], challenger: str) -> None:
+        """Log figures, the report and the best configuration; the best trial's model becomes the challenger.
+
+        Args:
+            figures: of the best point.
+            challenger: name and version as `Tracker.finish` gives them; empty if there is none.
+        """
+        if not self.folder.has("mlflow.json"):
+            return
+        with _tolerant("the report of the sweep"), tempfile.TemporaryDirectory() as scratch:
+            client, report = mlflow.MlflowClient(self.tracking_uri), self.folder / "report"
+            client.log_batch(self._run_id(), metrics=[Metric(key, v, 0, 0) for key, v in figures.items()])
+            for name in report.names():
+                (Path(scratch) / name).write_bytes(report.read(name))
+            client.log_artifacts(self._run_id(), scratch, "report")
+            if challenger:
+                name, _, version = challenger.partition(" version ")
+                client.set_registered_model_alias(name, "challenger", version)
+            client.set_terminated(self._run_id())
+
+    def _run_id(self) -> str:
+        return json.loads(self.folder.read("mlflow.json"))["run_id"]
+
+
+@contextmanager
+def _tolerant(what: str) -> Generator[None]:
+    """A server that cannot be reached costs a sentence and nothing else."""
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        print(f"MLflow did not take {what} ({redacted(str(error)).splitlines()[0][:160]}).", flush=True)
+
+
+def prepare(tracking_uri: str) -> None:
+    """Before MLflow is used: fewer retries and messages, and a folder for the database."""
+    # By default a server that is down would block every call for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if tracking_uri.startswith("sqlite:///"):
+        Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
 
 
 def model_name(experiment: Experiment) -> str:
@@ -149,7 +232,7 @@ def _log(client: mlflow.MlflowClient, run_id: str, records: Sequence[dict[str, A
     end = start
     for record in records[start:]:
         points = [
-            Metric(f"{record['kind']}/{name}", value, int(record["time_s"] * 1000), record["step"])
+            Metric(_metric_name(f"{record['kind']}/{name}"), value, int(record["time_s"] * 1000), record["step"])
             for name, value in record["metrics"].items()
         ]
         if len(metrics) + len(points) > METRICS_PER_CALL:
@@ -159,6 +242,11 @@ def _log(client: mlflow.MlflowClient, run_id: str, records: Sequence[dict[str, A
     return end
 
 
+def _metric_name(name: str) -> str:
+    """The name without what MLflow forbids in it; the names of classes are the data set's."""
+    return re.sub(r"/+", "/", re.sub(r"[^\w./: -]", "_", name)).strip("/")
+
+
 def _log_model(experiment: Experiment, files: dict[str, bytes]) -> Any:
     data, num_classes = experiment.data, len(json.loads(files[bundle.CLASSES]))
     signature = ModelSignature(
@@ -166,15 +254,17 @@ def _log_model(experiment: Experiment, files: dict[str, bytes]) -> Any:
         Schema([TensorSpec(np.dtype(np.float32), (-1, num_classes))]),
         ParamSchema([ParamSpec("output", "string", "probabilities")]),
     )
-    packages = ("torch", "numpy", "safetensors", "decord2", "pyarrow", "av", "mlflow")
+    packages = ("torch", "numpy", "safetensors", "pyarrow", "av", "mlflow")
     # MLflow warns that an example (megabytes of JSON) or type hints are missing; the signature says it all.
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True):
+        inside = Path(folder) / "bundle"
+        inside.mkdir()
         for name, content in files.items():
-            (Path(folder) / name).write_bytes(content)
+            (inside / name).write_bytes(content)
         return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(SERVED_MODEL),
-            artifacts={"bundle": folder},
+            artifacts={"bundle": str(inside)},
             code_paths=[str(Path(dtcm.__file__).parent)],
             signature=signature,
             pip_requirements=[f"{name}=={_version(name)}" for name in packages],

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from components.settings import Settings
+from components.settings import Settings, redacted
 from components.storage import Folder
 from dtcm import config
 from dtcm.config import Experiment
@@ -107,7 +107,7 @@ def manifest_sha256(manifest: pa.Table) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """What this runs on and with: commit, versions, hardware, command. No environment variables."""
+    """What this runs on and with: commit, versions, hardware, command. No environment variables and no passwords."""
     return {
         **_git(),
         "python": platform.python_version(),
@@ -115,7 +115,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "command": sys.argv,
+        "command": [redacted(argument) for argument in sys.argv],
     }
 
 

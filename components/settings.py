@@ -1,6 +1,7 @@
 """Where a run happens. Nothing here can change a result; what is computed is `dtcm.config`."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -52,3 +53,8 @@ class Settings:
 def in_ray_job() -> bool:
     """Whether this process is the entry point of a submitted Ray job."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def redacted(text: str) -> str:
+    """The text without what URIs in it say of users and passwords."""
+    return re.sub(r"://[^/\s@]*@", "://***@", text)

@@ -4,42 +4,39 @@ Every entry point that trains calls `train_test_register`; nothing else sets up 
 """
 
 import logging
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from components.cluster import cluster
 from components.index import index
-from components.ingest import make_plan, subset
+from components.ingest import make_plan
 from components.registry import Tracker
+from components.report import write_report
 from components.runs import Run, close_run, open_run
 from components.settings import Settings
 from components.storage import folder_at
+from components.teachers import find_teachers
 from components.tester import predict_subset, read_bundle, score
 from components.trainer import best_weights, next_step, train
 from components.watch import watched
-from dtcm import figures, metrics
-from dtcm.bundle import CLASSES, Bundle, bundle_files, bundle_from_files
+from dtcm.bundle import CLASSES, bundle_files, bundle_from_files
 from dtcm.config import DataConfig, Experiment
 from dtcm.data.datasets import classes, load
-from dtcm.data.plan import centre_rows
 from dtcm.data.records import VideoRecord
 from dtcm.data.sample import make_sample
 from dtcm.data.splits import assign_subsets
-from dtcm.data.transforms import check, load_clip, to_model_input
+from dtcm.data.transforms import check
+from dtcm.data.views import Views
 from dtcm.enhancement import METHODS
 from dtcm.errors import BadInput
 from dtcm.models import ENHANCERS, frozen
 from dtcm.models.dtcm import build
+from dtcm.options import check_training
 from dtcm.step import dry_step, total_epochs
-
-SHOWN_CLIPS = 3
-"""Test clips of which the report shows frames."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ def train_test_register(experiment: Experiment, settings: Settings) -> Result:
     return Result(run, test, version, settings.mlflow_uri)
 
 
-def test_model(run_folder: str, root: str, whole: bool, out: str, settings: Settings) -> dict[str, float]:
+def test_model(run_folder: str, root: str, whole: bool, out: str, settings: Settings, views: Views) -> dict[str, float]:
     """The figures of a run's best model on a data set whose classes the model knows.
 
     Args:
@@ -96,6 +93,7 @@ def test_model(run_folder: str, root: str, whole: bool, out: str, settings: Sett
         whole: test on every video, not only on the test part.
         out: Parquet file for the predictions; empty if they are not wanted.
         settings: where to compute and to keep the index.
+        views: clips and crops whose probabilities are averaged.
 
     Raises BadInput if there is no model in the run folder, or a class that it does not know.
     """
@@ -115,25 +113,30 @@ def test_model(run_folder: str, root: str, whole: bool, out: str, settings: Sett
         records = [replace(record, subset="test") for record in records]
     with cluster(settings) as use_gpu:
         manifest = index(records, experiment.data, settings)
-        predictions = predict_subset(manifest, model, experiment, "test", settings.workers, use_gpu)
+        predictions = predict_subset(manifest, model, experiment, "test", settings.workers, use_gpu, views)
     if out:
         pq.write_table(predictions, out)
     return score(predictions)
 
 
 def describe_test(test: dict[str, float]) -> str:
-    """The figures of a test as lines to print; a second one where test clips share something with training."""
+    """The figures of a test as lines to print, with one where test clips share something with training."""
     lines = [
         f"Test: {test['clips']:.0f} clips, Top-1 {test['top1']:.1%} "
         f"(95 % interval {test['top1_low']:.1%} to {test['top1_high']:.1%}, chance {test['chance']:.1%}), "
-        f"Top-5 {test['top5']:.1%}, spatio-temporal inconsistency {test['inconsistency']:.3g}"
+        f"Top-5 {test['top5']:.1%}, calibration error {test['ece']:.1%}, "
+        f"spatio-temporal inconsistency {test['inconsistency']:.3g}"
     ]
     clean = test.get("leak_free_clips", 0)
     if clean < test["clips"]:
         lines.append(f"Leaks: {test['clips'] - clean:.0f} test clips share a video, source or group with training")
         if clean:
             low, high = test["leak_free_top1_low"], test["leak_free_top1_high"]
-            lines[1] += f"; Top-1 of the others {test['leak_free_top1']:.1%} ({low:.1%} to {high:.1%})"
+            lines[-1] += f"; Top-1 of the others {test['leak_free_top1']:.1%} ({low:.1%} to {high:.1%})"
+    bins = {name.removeprefix("dv/"): value for name, value in test.items() if re.fullmatch("dv/.*[^s]", name)}
+    if len(bins) > 1:
+        shares = (f"{value:.1%} of {test[f'dv/{name} clips']:.0f} at {name}" for name, value in bins.items())
+        lines.append(f"By darkness (Dv, -1 is black): {', '.join(shares)}")
     return "\n".join(lines)
 
 
@@ -160,9 +163,9 @@ def _rooted(experiment: Experiment) -> DataConfig:
 
 
 def check_experiment(experiment: Experiment, records: Sequence[VideoRecord], settings: Settings) -> None:
-    """Raise BadInput for what cannot be trained: subsets, crop, T, names, weights, batch and workers."""
+    """Raise BadInput for what cannot be trained: subsets, crop, T, names, weights, options, teachers."""
     check(experiment.data)
-    num_classes = len(classes(records))
+    names = classes(records)
     for name in ("train", "test"):
         if not any(record.subset == name for record in records):
             raise BadInput(f"There is no {name} video; check the lists, or --experiment.data.test-fraction.")
@@ -173,10 +176,12 @@ def check_experiment(experiment: Experiment, records: Sequence[VideoRecord], set
             f"A batch of {experiment.optim.batch} cannot be shared by {settings.workers} workers; "
             "raise --experiment.optim.batch or lower --settings.workers."
         )
+    check_training(experiment, settings.workers)
+    find_teachers(experiment, dict(enumerate(names)))
     _check_enhancer(experiment)
-    model = build(experiment.model, num_classes, experiment.data.frames, experiment.data.crop_px)
+    model = build(experiment.model, len(names), experiment.data.frames, experiment.data.crop_px)
     try:
-        dry_step(model, experiment, experiment.optim.batch // settings.workers)
+        dry_step(model, experiment, experiment.optim.batch // settings.workers // experiment.optim.accumulate)
     except (ValueError, RuntimeError) as error:
         raise BadInput(
             f"{experiment.model.classifier} cannot be trained on {experiment.data.frames} frames of "
@@ -199,29 +204,6 @@ def _check_enhancer(experiment: Experiment) -> None:
         raise BadInput(
             "Two-stage training begins with the enhancer; let --experiment.optim.enhancer-epochs be 1 or more."
         )
-
-
-def write_report(run: Run, manifest: pa.Table, predictions: pa.Table, bundle: Bundle) -> None:
-    """Figures of the run: loss curves, confusions, and frames before and after enhancement."""
-    report = run.folder / "report"
-    report.write("curves.png", figures.curves(run.read_metrics()))
-    logits, labels = np.array(predictions["logits"].to_pylist()), predictions["label"].to_numpy()
-    report.write("confusion.png", figures.confusion(metrics.confusion(logits, labels), bundle.classes))
-    shown = np.linspace(0, predictions.num_rows - 1, SHOWN_CLIPS).astype(int)
-    test = subset(manifest, "test")
-    for number, place in enumerate(dict.fromkeys(shown.tolist()), start=1):
-        video, prediction = test.slice(place, 1).to_pylist()[0], predictions.slice(place, 1).to_pylist()[0]
-        row = centre_rows((video["frames"],), bundle.experiment.data)[0]
-        dark = load_clip(video["path"], row, bundle.experiment.data)
-        title = f"{video['video_id']}: {video['class_name']}, predicted {bundle.classes[prediction['predicted']]}"
-        report.write(f"enhancement_{number}.png", figures.enhancement(dark, _enhance(bundle, dark), title))
-
-
-def _enhance(bundle: Bundle, dark_THWC: np.ndarray) -> np.ndarray:
-    clip = to_model_input(torch.tensor(dark_THWC[None]), torch.device("cpu"))
-    with torch.inference_mode():
-        enhanced = bundle.model.enhancer(clip, bundle.model.k).clip[0]
-    return (enhanced * 255).round().clamp(0, 255).byte().permute(1, 2, 3, 0).numpy()
 
 
 def _record_test(run: Run, steps: int, test: dict[str, float]) -> None:

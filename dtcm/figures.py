@@ -125,3 +125,69 @@ def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     return buffer.getvalue()
+
+
+def factor(
+    name: str,
+    values: Sequence[float],
+    shares_N3: NDArray[np.float64],
+    printed: Sequence[float],
+    printed_name: str,
+    operations: Sequence[float] | None = None,
+    printed_operations: Sequence[float] = (),
+) -> bytes:
+    """Accuracy against one field of the experiment, ours and the paper's side by side (Tables VII to IX).
+
+    Args:
+        name: of the field. Its axis is logarithmic where the values at least double.
+        values: of the field, ascending.
+        shares_N3: accuracy in [0, 1] with the ends of its interval.
+        printed: the paper's figures for the same values, in %; empty if there are none.
+        printed_name: what these are.
+        operations: of the whole model, in 10^9, to be drawn below.
+        printed_operations: those that the paper prints, of the enhancer alone.
+    """
+    columns, rows = 2 if len(printed) else 1, 1 if operations is None else 2
+    figure = Figure(figsize=(4.6 * columns, 3.2 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    mean, low, high = 100 * shares_N3.T
+    axes[0, 0].errorbar(values, mean, (mean - low, high - mean), color=VAL_COLOR, marker="o", capsize=3)
+    axes[0, 0].set(title="ours", ylabel="validation Top-1, %", ylim=(0, 100))
+    if len(printed):
+        axes[0, 1].plot(values, printed, color=INK, marker="s")
+        axes[0, 1].set(title="the paper, on ARID", ylabel=printed_name)
+    if operations is not None:
+        axes[1, 0].plot(values, operations, color=TRAIN_COLOR, marker="o")
+        axes[1, 0].set(ylabel="operations of the whole model, G", ylim=(0, None))
+        if len(printed_operations):
+            axes[1, -1].plot(values, printed_operations, color=INK, marker="s")
+            axes[1, -1].set(ylabel="operations of the enhancer, G", ylim=(0, None))
+        elif columns == 2:
+            axes[1, 1].set_axis_off()
+    ratios = np.divide(values[1:], values[:-1]) if values[0] > 0 else np.ones(1)
+    for axis in axes.flat:
+        axis.set_xlabel(name)
+        if (ratios >= 2).all():
+            axis.set_xscale("log")
+            axis.minorticks_off()
+        axis.set_xticks(values, [f"{value:g}" for value in values])
+    return _png(figure)
+
+
+def pareto(panels: Mapping[str, Sequence[tuple[float, float, bool]]], better: Mapping[str, str]) -> bytes:
+    """Accuracy against what it costs: each point, and the front of those that no other beats in both.
+
+    Args:
+        panels: by the name of the cost, its points: cost, accuracy in [0, 1], whether it is on the front.
+        better: by the same names, "lower" or "higher".
+    """
+    figure = Figure(figsize=(4.4 * len(panels), 3.6), layout="constrained")
+    for axis, (name, points) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        front = sorted((cost, 100 * share) for cost, share, best in points if best)
+        rest = [(cost, 100 * share) for cost, share, best in points if not best]
+        axis.plot(*zip(*front, strict=True), color=VAL_COLOR, marker="o", label="front")
+        if rest:
+            axis.scatter(*zip(*rest, strict=True), color=PASTEL_BLUE, label="beaten in both")
+        axis.set(xlabel=f"{name} ({better[name]} is better)", ylabel="validation Top-1, %")
+        axis.legend(fontsize=8, frameon=False)
+    return _png(figure)

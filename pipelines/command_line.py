@@ -3,10 +3,13 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import tyro
 
+from dtcm.config import Experiment, from_json
+from dtcm.data.files import absolute, read_bytes
 from dtcm.errors import BadInput
 from dtcm.recipes import RECIPES
 
@@ -16,7 +19,7 @@ Arguments = TypeVar("Arguments")
 def parse_with_recipe(
     defaults: Callable[[str], Arguments], argv: Sequence[str] | None = None, default: str = "sample"
 ) -> Arguments:
-    """Arguments from the command line; `--recipe NAME` decides the defaults of the other flags.
+    """Arguments from the command line; `--recipe NAME` or `--from-config FILE` decides the defaults of the other flags.
 
     Args:
         defaults: gives the arguments of a recipe's name.
@@ -25,10 +28,26 @@ def parse_with_recipe(
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--recipe", choices=sorted(RECIPES), default=default)
+    first.add_argument("--from-config", default="")
     argv = list(sys.argv[1:] if argv is None else argv)
-    recipe = first.parse_known_args(argv)[0].recipe
-    arguments = defaults(recipe)
+    start = first.parse_known_args(argv)[0]
+    arguments: Any = defaults(start.recipe)
+    if start.from_config:
+        arguments = replace(arguments, experiment=read_config(start.from_config))
     return tyro.cli(type(arguments), default=arguments, args=argv)
+
+
+def read_config(place: str) -> Experiment:
+    """The experiment of a JSON file, such as a run's config.json or a sweep's best.json, on disk or S3.
+
+    Raises BadInput if it is not there, or is not an experiment.
+    """
+    try:
+        return from_json(read_bytes(absolute(place)).decode())
+    except FileNotFoundError as error:
+        raise BadInput(f"There is no file {place!r}; name the JSON file of an experiment.") from error
+    except (ValueError, AttributeError, TypeError, OSError) as error:
+        raise BadInput(f"{place!r} is not the JSON file of an experiment ({error}).") from error
 
 
 def run(main: Callable[[], None]) -> None:

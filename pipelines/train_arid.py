@@ -7,7 +7,7 @@ With no arguments: the built-in sample set, on this machine, in minutes. ARID it
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from components.settings import Settings
+from components.settings import Settings, redacted
 from components.workflow import Result, describe_test, train_test_register
 from dtcm.config import Experiment
 from dtcm.recipes import RECIPES
@@ -21,13 +21,16 @@ class TrainArguments:
     recipe: str = "sample"
     """Named experiment from which the other flags start: sample, arid-v1, arid-v1-16x224, arid-v15,
     uavhuman-fisheye or dark48."""
+    from_config: str = ""
+    """JSON file of an experiment from which the other flags start, instead of a recipe: a run's config.json, or a
+    sweep's best.json."""
     experiment: Experiment = field(default_factory=Experiment)
     settings: Settings = field(default_factory=Settings)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, train, and say where the results are."""
-    arguments = parse_with_recipe(lambda recipe: TrainArguments(recipe, RECIPES[recipe]()), argv)
+    arguments = parse_with_recipe(lambda recipe: TrainArguments(recipe, experiment=RECIPES[recipe]()), argv)
     describe(train_test_register(arguments.experiment, arguments.settings))
 
 
@@ -37,7 +40,7 @@ def describe(result: Result) -> None:
         f"\n{describe_test(result.test)}\n"
         f"Run folder: {result.run.folder.uri}\n"
         f"Registered: {result.model_version or 'not yet, MLflow could not be reached'}\n"
-        f"MLflow's page: mlflow server --backend-store-uri {result.tracking_uri} --host 127.0.0.1 --port 5000"
+        f"MLflow's page: mlflow server --backend-store-uri {redacted(result.tracking_uri)} --host 127.0.0.1 --port 5000"
     )
 
 

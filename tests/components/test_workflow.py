@@ -34,7 +34,7 @@ def test_training_from_and_to_a_bucket_is_training_on_disk(cluster, s3, tiny, ti
     tracking = f"sqlite:///{tmp_path / 'mlflow.db'}"
     result = train_test_register(experiment, Settings(storage=f"{s3}/{tmp_path.name}/runs", tracking_uri=tracking))
     assert result.run.folder.uri.startswith("s3://")
-    assert result.test == trained.test
+    assert result.test | {"clips_per_s": 0} == trained.test | {"clips_per_s": 0}
     weights = [run.model.read("model.safetensors") for run in (result.run, trained.run)]
     assert weights[0] == weights[1]
 
@@ -107,7 +107,8 @@ def test_the_evaluator_says_what_validation_said_of_the_best_epoch(trained, fold
     logged = next(record["metrics"] for record in records if record["kind"] == "val" and record["step"] == best)
     manifest = pq.read_table(folder / "manifest.parquet")
     again = score(predict_subset(manifest, trained.run.model, tiny, "val", workers=1, use_gpu=False))
-    known = {name for name in again if not name.startswith("leak_free")}
+    known = again.keys() & logged.keys()
+    assert {"top1", "top5", "ece", "inconsistency"} < known
     assert {name: again[name] for name in known} == pytest.approx({name: logged[name] for name in known}, rel=1e-4)
 
 
@@ -131,7 +132,7 @@ def test_mlflow_has_parameters_curves_tags_and_figures(trained, folder, tiny):
     assert [point.value for point in sorted(curve, key=lambda point: point.step)] == losses(folder)
     assert run.data.metrics["test/top1"] == pytest.approx(trained.test["top1"])
     report = {artifact.path for artifact in client.list_artifacts(run.info.run_id, "report")}
-    assert {"report/curves.png", "report/confusion.png", "report/enhancement_1.png"} <= report
+    assert {"report/index.html", "report/curves.png", "report/confusion.png", "report/enhancement_1.png"} <= report
 
 
 FRESH = """
@@ -141,6 +142,7 @@ model = mlflow.pyfunc.load_model(f"models:/{sys.argv[2]}@challenger")
 clips = np.load(sys.argv[3])
 np.save(sys.argv[4], model.predict(clips, params={"output": "logits"}))
 assert np.allclose(model.predict(clips).sum(axis=1), 1)
+print(sys.modules["dtcm"].__file__)
 """
 
 
@@ -150,7 +152,9 @@ def test_the_registered_model_gives_the_same_logits_in_a_fresh_process(trained, 
     np.save(tmp_path / "clips.npy", np.stack(clips))
     name = trained.model_version.split(" ")[0]
     arguments = [trained.tracking_uri, name, str(tmp_path / "clips.npy"), str(tmp_path / "logits.npy")]
-    subprocess.run([sys.executable, "-c", FRESH, *arguments], check=True, cwd=tmp_path)
+    fresh = [sys.executable, "-c", FRESH, *arguments]
+    done = subprocess.run(fresh, check=True, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert not Path(done.stdout.splitlines()[-1]).is_relative_to(Path(__file__).parents[2])  # its own code, not ours
     expected = read_bundle(Folder(str(folder / "model"))).predict(np.stack(clips)).logits.numpy()
     assert np.array_equal(np.load(tmp_path / "logits.npy"), expected)
     logged = [row["logits"] for row in pq.read_table(folder / "predictions.parquet").slice(0, 3).to_pylist()]

@@ -1,0 +1,80 @@
+"""Whole videos as a model brightens them, written as H.264 by actors of Ray Data, to disk or S3."""
+
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.data
+import torch
+from ray.data import ActorPoolStrategy
+
+from components.audit import key
+from components.storage import Folder
+from dtcm.bundle import bundle_from_files
+from dtcm.data.files import is_uri, read_bytes
+from dtcm.enhanced_video import write_enhanced
+from dtcm.errors import BadInput
+
+Row = dict[str, Any]
+
+
+def enhance_missing(
+    good: list[Row], files: dict[str, bytes], to: Folder, journal: Folder, workers: int, use_gpu: bool
+) -> int:
+    """Write the brightened videos that are not there, each by one worker; returns how many.
+
+    Args:
+        good: video_id, path, bytes and modified_s of videos that can be read.
+        files: the bundle of the model.
+        to: where they go, under their video_id.
+        journal: folder of this model, in which it is noted what was written.
+        workers: actors, each with a model.
+        use_gpu: whether each has a GPU.
+
+    Raises BadInput if two videos would be written to one file.
+    """
+    targets = [_target(row["video_id"]) for row in good]
+    if len(set(targets)) < len(targets):
+        raise BadInput("Several videos would be written to one file; name one source at a time, or other folders.")
+    marks = {row["path"]: "enhanced-" + hashlib.sha256(repr(key(row)).encode()).hexdigest()[:16] for row in good}
+    written = set(journal.names())
+    todo = [
+        {"path": row["path"], "target": target}
+        for row, target in zip(good, targets, strict=True)
+        if marks[row["path"]] not in written or not to.has(target)
+    ]
+    if not todo:
+        return 0
+    needs: dict[str, Any] = {"num_gpus": 1} if use_gpu else {"num_cpus": 1}
+    enhancer: Any = _Enhancer  # a class whose objects Ray Data calls
+    jobs = ray.data.from_items(todo, override_num_blocks=len(todo)).map(
+        enhancer,
+        compute=ActorPoolStrategy(size=workers),
+        fn_constructor_args=(ray.put(files), to),
+        **needs,
+    )
+    for row in jobs.iter_rows():
+        journal.write(marks[row["path"]], b"")
+    return len(todo)
+
+
+class _Enhancer:
+    """The model's enhancer in an actor of Ray Data's."""
+
+    def __init__(self, files: ray.ObjectRef, to: Folder) -> None:
+        self.model = bundle_from_files(ray.get(files), "cuda" if torch.cuda.is_available() else "cpu").model
+        self.to = to
+
+    def __call__(self, job: Row) -> Row:
+        source = read_bytes(job["path"]) if is_uri(job["path"]) else job["path"]
+        with tempfile.TemporaryDirectory() as scratch:
+            draft = Path(scratch) / "enhanced.mp4"
+            write_enhanced(self.model, source, draft)
+            self.to.write(job["target"], draft.read_bytes())
+        return {"path": job["path"]}
+
+
+def _target(video_id: str) -> str:
+    return video_id if video_id.lower().endswith(".mp4") else f"{video_id}.mp4"

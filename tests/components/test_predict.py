@@ -1,0 +1,88 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from components.predict import find_videos, predict_videos
+from components.settings import Settings
+from dtcm import metrics
+from dtcm.data.decode import read_frames
+from dtcm.data.files import filesystem
+from dtcm.errors import BadInput
+
+
+@pytest.fixture
+def videos(tiny_root, tmp_path):
+    """Six videos, a broken one and a file that is none."""
+    for name in ("Left/Left_1_1", "Left/Left_2_1", "Left/Left_3_2", "Right/Right_1_1", "Right/Right_4_2"):
+        (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tiny_root / f"{name}.mp4", tmp_path / "videos" / f"{name}.mp4")
+    (tmp_path / "videos" / "broken.mp4").write_bytes(b"no video at all")
+    (tmp_path / "videos" / "notes.txt").write_text("x")
+    return tmp_path / "videos"
+
+
+def predict(trained, sources, out, hop=0, enhanced=""):
+    return predict_videos(
+        [str(source) for source in sources], trained.run.model, str(out), hop, enhanced, Settings(), False
+    )
+
+
+def test_the_central_clip_is_predicted_as_the_evaluator_predicts_it(cluster, trained, tiny_root, tmp_path):
+    tested = trained.run.read_table("predictions.parquet").to_pylist()
+    found = predict(trained, [tiny_root / row["video_id"] for row in tested], tmp_path / "p.parquet").table
+    assert [Path(row["path"]).name for row in found.to_pylist()] == [Path(row["video_id"]).name for row in tested]
+    for row, test in zip(found.to_pylist(), tested, strict=True):
+        shares = metrics.probabilities(np.array([test["logits"]]))[0]
+        assert row["classes"][0] == ("Left", "Right")[test["predicted"]]
+        assert row["probabilities"] == pytest.approx(sorted(shares, reverse=True), abs=1e-5)
+        assert row["inconsistency"] == pytest.approx(test["inconsistency"], rel=1e-4)
+
+
+def test_windows_videos_and_quarantine_and_nothing_twice(cluster, trained, videos, tmp_path):
+    out, bright = tmp_path / "out" / "p.parquet", tmp_path / "bright"
+    first = predict(trained, [videos], out, hop=4, enhanced=str(bright))
+    assert pq.read_table(out).equals(first.table)
+    quarantine = pq.read_table(tmp_path / "out" / "p.quarantine.parquet").to_pylist()
+    assert [(row["video_id"], row["kind"]) for row in quarantine] == [("broken.mp4", "not-a-video")]
+    one = [row for row in first.table.to_pylist() if row["video_id"] == "Left/Left_1_1.mp4"]
+    frames = len(read_frames(str(videos / "Left/Left_1_1.mp4"), range(10)))
+    assert [row["start_frame"] for row in one][:2] == [0, 4]
+    assert one[-1]["end_s"] * 30 >= frames
+    assert one[0]["end_s"] - one[0]["start_s"] == pytest.approx(8 / 30)
+    assert sorted(path.name for path in bright.rglob("*.mp4")) == sorted(p.name for p in videos.glob("*/*.mp4"))
+    (videos / "Left" / "Left_1_1.mp4").unlink()
+    shutil.copy(videos / "Right" / "Right_1_1.mp4", videos / "Right" / "new.mp4")
+    second = predict(trained, [videos], out, hop=4, enhanced=str(bright))
+    assert {row["video_id"] for row in second.table.to_pylist()} == {
+        "Left/Left_2_1.mp4", "Left/Left_3_2.mp4", "Right/Right_1_1.mp4", "Right/Right_4_2.mp4", "Right/new.mp4",
+    }  # fmt: skip
+    assert second.enhanced == 1
+    assert second.clips == sum(row["video_id"] == "Right/new.mp4" for row in second.table.to_pylist())
+
+
+def test_from_and_to_a_bucket_is_the_same_as_on_disk(cluster, s3, trained, videos, tmp_path):
+    for path in videos.glob("*/*.mp4"):
+        system, place = filesystem(f"{s3}/{tmp_path.name}/videos/{path.relative_to(videos)}")
+        with system.open_output_stream(place) as stream:
+            stream.write(path.read_bytes())
+    there = predict(trained, [f"{s3}/{tmp_path.name}/videos"], f"{s3}/{tmp_path.name}/p.parquet")
+    here = predict(trained, [videos / "Left", videos / "Right"], tmp_path / "p.parquet")
+    assert there.table["probabilities"] == here.table["probabilities"]
+
+
+def test_sources_are_files_or_folders_and_each_video_counts_once(videos):
+    found = find_videos([str(videos / "Left" / "Left_1_1.mp4"), str(videos / "Left")])
+    assert [row["video_id"] for row in found] == ["Left_1_1.mp4", "Left_2_1.mp4", "Left_3_2.mp4"]
+
+
+def test_what_cannot_be_done_is_said(trained, videos, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInput, match="no video in"):
+        predict(trained, [tmp_path / "empty"], tmp_path / "p.parquet")
+    with pytest.raises(BadInput, match=r"There is no .*nothing"):
+        predict(trained, [tmp_path / "nothing.mp4"], tmp_path / "p.parquet")
+    with pytest.raises(BadInput, match=r"end in \.parquet"):
+        predict(trained, [videos], tmp_path / "p.csv")
