@@ -8,7 +8,6 @@ files that were being read and no more.
 import functools
 import hashlib
 import io
-import multiprocessing
 import sys
 import time
 import uuid
@@ -27,6 +26,7 @@ import torch
 from tqdm import tqdm
 
 from components.storage import Folder
+from dtcm.children import process_pool
 from dtcm.darkness import Rule, judge, mean_luma, sampled_indices
 from dtcm.data.decode import Look, UnreadableVideo, audit_looks
 from dtcm.data.files import is_uri, read_bytes
@@ -182,8 +182,7 @@ def _progress(rows: Iterator[Row], total: int, known: int) -> Iterable[Row]:
 @functools.cache
 def _child() -> ProcessPoolExecutor:
     """This worker's child process, for all videos until one of them breaks it."""
-    # Not forked: a decoder inherited through fork can hang.
-    return ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+    return process_pool(1)
 
 
 def _end_child() -> None:

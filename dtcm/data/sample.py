@@ -9,10 +9,8 @@ import contextlib
 import functools
 import hashlib
 import json
-import multiprocessing
 import os
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +18,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
+from dtcm.children import process_pool
 from dtcm.data import sample_actor, sample_motion, sample_scene
 from dtcm.data.sample_actor import Body, Bones
 from dtcm.data.sample_motion import MOTIONS, Style
@@ -196,7 +195,7 @@ def _write_set(root: Path, clips: list[ClipId], seed: int, processes: int) -> No
         for clip in clips:
             write(clip)
     else:
-        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with process_pool(processes) as pool:
             list(pool.map(write, clips, chunksize=4))
     for split in SPLITS:
         for part in ("train", "test"):
