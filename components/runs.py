@@ -33,6 +33,7 @@ from dtcm import config
 from dtcm.config import Experiment
 from dtcm.errors import BadInput
 
+METRICS = "metrics.jsonl"
 PACKAGES = ("torch", "ray", "mlflow", "pyarrow", "av", "numpy", "safetensors")
 
 
@@ -56,13 +57,13 @@ class Run:
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The records of metrics.jsonl, oldest first."""
-        if not self.folder.has("metrics.jsonl"):
+        if not self.folder.has(METRICS):
             return []
-        return [json.loads(line) for line in self.folder.read("metrics.jsonl").splitlines()]
+        return [json.loads(line) for line in self.folder.read(METRICS).splitlines()]
 
     def write_metrics(self, records: list[dict[str, Any]]) -> None:
         """Replace metrics.jsonl as a whole, so that it never ends in half a line."""
-        self.folder.write("metrics.jsonl", "".join(json.dumps(record) + "\n" for record in records).encode())
+        self.folder.write(METRICS, b"".join(map(line, records)))
 
     def read_table(self, name: str) -> pa.Table:
         """A Parquet file of the run."""
@@ -73,6 +74,11 @@ class Run:
         buffer = io.BytesIO()
         pq.write_table(table, buffer)
         self.folder.write(name, buffer.getvalue())
+
+
+def line(record: dict[str, Any]) -> bytes:
+    """A record as its line of metrics.jsonl."""
+    return json.dumps(record).encode() + b"\n"
 
 
 def open_run(experiment: Experiment, settings: Settings, manifest: pa.Table) -> Run:

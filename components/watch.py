@@ -1,13 +1,15 @@
 """Follows a training from its metrics.jsonl: lines for a person to watch, and MLflow kept up to date."""
 
+import json
 import threading
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any
 
 from components.registry import Tracker
-from components.runs import Run
+from components.runs import METRICS, Run
 
 SAY_EVERY_S = 15
 """Longest silence while steps are being made."""
@@ -27,23 +29,51 @@ def watched(run: Run, tracker: Tracker, steps: int) -> Generator[None]:
 
 
 def _follow(run: Run, tracker: Tracker, steps: int, stop: threading.Event) -> None:
-    poll_s = 1 if run.folder.is_local else 15
-    seen, said_s = len(run.read_metrics()), time.monotonic()
-    while True:
-        stopping = stop.wait(poll_s)
-        records = run.read_metrics()
-        if len(records) < seen:
-            print(
-                f"Workers were lost and replaced; training goes on from step {records[-1]['step'] if records else 0}."
-            )
-            seen = len(records)
+    poll_s, file = 1 if run.folder.is_local else 15, RecordFile(run)
+    file.read_on()
+    seen, said_s, complained, stopping = len(file.records), time.monotonic(), False, False
+    while not stopping:
+        stopping, known = stop.wait(poll_s), len(file.records)
+        try:
+            kept = file.read_on()
+        except OSError as error:
+            if not complained:
+                print(f"{run.folder.uri} cannot be read ({error}); progress is shown when it can.", flush=True)
+            complained = True
+            continue
+        records = file.records
+        if kept < known:
+            print(f"Training was taken up again from step {records[kept - 1]['step'] if kept else 0}.", flush=True)
+            seen = min(seen, kept)
         new = records[seen:]
         if any(record["kind"] == "val" for record in new) or (new and time.monotonic() - said_s > SAY_EVERY_S):
             print(_line(records, steps), flush=True)
             seen, said_s = len(records), time.monotonic()
         tracker.sync(records)
-        if stopping:
-            return
+
+
+class RecordFile:
+    """The records of metrics.jsonl, of which each is parsed once however long the file grows."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.records: list[dict[str, Any]] = []
+        self._content = b""
+
+    def read_on(self) -> int:
+        """Read what is new; returns how many of the records before are still there.
+
+        Workers that were replaced go on from a checkpoint and put new records in the place of those after it.
+        """
+        content = self.run.folder.read(METRICS) if self.run.folder.has(METRICS) else b""
+        kept = len(self.records)
+        if not content.startswith(self._content):
+            lines = zip(self._content.splitlines(), content.splitlines(), strict=False)
+            kept = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], lines))
+            self.records, self._content = [], b""
+        self.records += map(json.loads, content[len(self._content) :].splitlines())
+        self._content = content
+        return kept
 
 
 def _line(records: Sequence[dict[str, Any]], steps: int) -> str:
