@@ -29,8 +29,12 @@ class Settings:
     """A video that takes longer than this to read completely is quarantined; raise it for videos of hours."""
     max_failures: int = 2
     """How often lost workers are replaced before the run fails."""
+    checkpoint_steps: int = 0
+    """Steps after which a checkpoint is written within an epoch too. 0: not by steps."""
+    checkpoint_minutes: float = 10.0
+    """Minutes after which a checkpoint is written within an epoch too. 0: not by time."""
     keep_checkpoints: int = 2
-    """Latest checkpoints to keep, besides the best one."""
+    """Latest checkpoints to keep, besides the one of the best epoch."""
 
     @property
     def storage_uri(self) -> str:

@@ -135,13 +135,16 @@ def checkpoint_steps(checkpoints: Folder) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
-def prune_checkpoints(checkpoints: Folder, keep: int, best: int) -> None:
-    """Remove all but the `keep` latest checkpoints and the one of step `best`."""
+def prune_checkpoints(checkpoints: Folder, latest: int, keep: int, best: int) -> None:
+    """Remove all but the `keep` latest checkpoints up to step `latest`, just committed, and the one of step `best`.
+
+    Later ones were damaged, or the training would have begun there; they must not count among those that are kept.
+    """
     steps = checkpoint_steps(checkpoints)
-    for step in steps[: max(len(steps) - keep, 0)]:
-        if step != best:
-            (checkpoints / _name(step)).remove(COMMITTED)
-            checkpoints.remove(_name(step))
+    done = [step for step in steps if step <= latest]
+    for step in set(steps) - set(done[-max(keep, 1) :]) - {best}:
+        (checkpoints / _name(step)).remove(COMMITTED)
+        checkpoints.remove(_name(step))
 
 
 def _name(step: int) -> str:

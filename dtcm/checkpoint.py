@@ -11,15 +11,23 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from dtcm.models.pretrained import head_names
+
 WEIGHTS = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 PROGRESS = "progress.json"
 AVERAGE = "average.safetensors"
 """The moving average of the weights, of a training that keeps one."""
+BEST = "best.safetensors"
+"""The weights of the best epoch, where that is not the step of the checkpoint itself."""
 
 
 def pack(
-    model: nn.Module, optimizer: torch.optim.Optimizer, progress: Mapping[str, Any], average: nn.Module | None = None
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Mapping[str, Any],
+    average: nn.Module | None = None,
+    best: bytes | None = None,
 ) -> dict[str, bytes]:
     """The files of a checkpoint.
 
@@ -28,6 +36,7 @@ def pack(
         optimizer: an optimizer whose state per parameter is tensors, such as AdamW.
         progress: plain values for JSON, such as step and epoch.
         average: the moving average of the model, see `dtcm.ema`.
+        best: weights of the best epoch so far, as `weights_to_use` gives them; None if that is this one.
     """
     names = _parameter_names(model, optimizer)
     moments = {
@@ -40,7 +49,9 @@ def pack(
         OPTIMIZER: save(_storable(moments)),
         PROGRESS: json.dumps(dict(progress), indent=2).encode(),
     }
-    return files if average is None else files | {AVERAGE: pack_weights(average)}
+    if average is not None:
+        files[AVERAGE] = pack_weights(average)
+    return files if best is None else files | {BEST: best}
 
 
 def pack_weights(model: nn.Module) -> bytes:
@@ -80,9 +91,27 @@ def weights_to_use(files: Mapping[str, bytes]) -> bytes:
     return files.get(AVERAGE, files[WEIGHTS])
 
 
+def best_weights(files: Mapping[str, bytes]) -> bytes:
+    """The weights to use of the best epoch up to a checkpoint, which carries them itself: none depends on another."""
+    return files.get(BEST, weights_to_use(files))
+
+
 def unpack_weights(content: bytes, model: nn.Module) -> None:
     """Load the weights of `pack_weights`; every name and shape must fit."""
     model.load_state_dict(load(content))
+
+
+def unpack_initial(content: bytes, model: nn.Module) -> None:
+    """Begin with the weights of another training, as `pack_weights` gives them.
+
+    Every name and shape must fit; only the classifier's last layer, whose rows are classes, may be absent and then
+    stays as initialised. Raises RuntimeError otherwise; the model is then of no use.
+    """
+    given = load(content)
+    missing, unknown = model.load_state_dict(given, strict=False)
+    head = {f"classifier.{name}" for name in head_names(model.get_submodule("classifier"))}
+    if unfit := sorted({*missing} - head) + unknown:
+        raise RuntimeError(f"the initial weights do not fit the model: {', '.join(unfit[:5])}")
 
 
 def _parameter_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[int, str]:

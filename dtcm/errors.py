@@ -1,4 +1,4 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""The exceptions that are meant for the person at the keyboard."""
 
 
 class BadInput(ValueError):
@@ -6,3 +6,12 @@ class BadInput(ValueError):
 
     Entry points print the message without a traceback and exit with status 2.
     """
+
+
+class Stopped(Exception):
+    """A training that was told to stop and did. Its message is one sentence that says how to go on."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+        """Exit status of the process, as shells give it for a signal: 143 or 130."""

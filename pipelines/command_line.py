@@ -1,6 +1,7 @@
 """Command lines from the dataclasses of experiment and settings, and errors as one sentence."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,10 +11,12 @@ import tyro
 
 from dtcm.config import Experiment, from_json
 from dtcm.data.files import absolute, read_bytes
-from dtcm.errors import BadInput
+from dtcm.errors import BadInput, Stopped
 from dtcm.recipes import RECIPES
 
 Arguments = TypeVar("Arguments")
+
+INTERRUPTED = "interrupted; the same command goes on from the last checkpoint"
 
 
 def parse_with_recipe(
@@ -51,12 +54,23 @@ def read_config(place: str) -> Experiment:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run an entry point: bad input ends in its sentence and status 2, without a traceback."""
+    """Run an entry point, and end as shells know it.
+
+    Bad input ends in its sentence and status 2, Ctrl-C with status 130 and SIGTERM with 143, all without a traceback.
+    """
     try:
         main()
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.status)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+        print(INTERRUPTED, file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except SystemExit as end:
+        if end.code != signal.SIGTERM:  # with which Ray answers this signal
+            raise
+        print(INTERRUPTED, file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)

@@ -62,7 +62,9 @@ def load_pretrained(module: nn.Module, path: str | Path) -> LoadReport:
             f"{path} has none of the weights of {type(module).__name__} (it holds {', '.join(list(theirs)[:3])}, ...); "
             "choose a file made for this model."
         )
-    replaced = [name for name in _head(module) if name in shared and theirs[name].shape[1:] == ours[name].shape[1:]]
+    replaced = [
+        name for name in head_names(module) if name in shared and theirs[name].shape[1:] == ours[name].shape[1:]
+    ]
     replaced = [name for name in replaced if theirs[name].shape != ours[name].shape]
     loaded = [name for name in shared if name not in replaced]
     for name in loaded:
@@ -99,10 +101,10 @@ def _flushed(tensor: Tensor) -> Tensor:
     return torch.where(tensor.abs() < torch.finfo(tensor.dtype).tiny, 0, tensor)
 
 
-def _head(module: nn.Module) -> list[str]:
+def head_names(module: nn.Module) -> list[str]:
     """Parameter names of the last linear layer (or convolution in space and time), the one whose rows are classes."""
     if isinstance(module, TwoStream):
-        return [f"{stream}.{name}" for stream, child in module.named_children() for name in _head(child)]
+        return [f"{stream}.{name}" for stream, child in module.named_children() for name in head_names(child)]
     layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv3d)]
     return [f"{name}.{leaf}" for name, layer in layers[-1:] for leaf, _ in layer.named_parameters()]
 

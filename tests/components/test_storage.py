@@ -69,9 +69,19 @@ def test_a_damaged_checkpoint_is_not_used_and_said_so(folder, capsys, damage):
 def test_pruning_keeps_the_latest_and_the_best(folder):
     for step in (1, 2, 3, 4, 5):
         write_checkpoint(folder, step, {"weights": b"%d" % step})
-    prune_checkpoints(folder, keep=2, best=2)
+    prune_checkpoints(folder, latest=5, keep=2, best=2)
     assert storage.checkpoint_steps(folder) == [2, 4, 5]
     assert read_checkpoint(folder, 2) == {"weights": b"2"}
+
+
+def test_pruning_does_not_take_later_damaged_checkpoints_for_those_to_keep(folder):
+    for step in (3, 6, 9):
+        write_checkpoint(folder, step, {"weights": b"%d" % step})
+    (folder / "step_00000009").write("weights", b"torn")
+    write_checkpoint(folder, 7, {"weights": b"7"})  # as by a training that went on from step 6
+    prune_checkpoints(folder, latest=7, keep=1, best=3)
+    assert storage.checkpoint_steps(folder) == [3, 7]
+    assert latest_checkpoint(folder) == (7, {"weights": b"7"})
 
 
 def test_the_marker_holds_every_files_sha256(tmp_path):

@@ -55,7 +55,7 @@ def featured(trained, manifest, tiny, tmp_path_factory):
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("featured")
     run = Run(folder.name, Folder(str(folder)), experiment)
-    train(run, manifest, 2, Settings(storage=str(folder)), use_gpu=False)
+    train(run, manifest, 2, Settings(storage=str(folder), checkpoint_steps=4, keep_checkpoints=9), use_gpu=False)
     return run
 
 
@@ -97,8 +97,9 @@ def test_what_is_validated_and_kept_is_the_average(featured, manifest):
 
 
 def test_two_workers_go_on_where_one_was_and_end_where_it_ends(featured, manifest, tmp_path):
-    """Average, rate, order, parts of a batch and contrast over both workers: none may depend on their number."""
-    other = copy_of(featured, featured.experiment, tmp_path, step=3)
+    """From the middle of an epoch. Average, rate, order, parts of a batch and contrast over both workers: none may
+    depend on their number."""
+    other = copy_of(featured, featured.experiment, tmp_path, step=4)
     train(other, manifest, 2, Settings(storage=str(tmp_path), workers=2), use_gpu=False)
     timing = {"step_s", "wait_s"}
     for record, expected in zip(steps_of(other), steps_of(featured), strict=True):

@@ -1,18 +1,10 @@
-import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from dtcm.errors import BadInput
 from pipelines import train_arid
-from pipelines.command_line import run
-
-SCRIPT = Path(__file__).parents[2] / "pipelines" / "train_arid.py"
 
 
 def flags(root, storage, *more):
@@ -22,42 +14,6 @@ def flags(root, storage, *more):
     }  # fmt: skip
     named = [f"--experiment.{name}={value}" for name, value in values.items()]
     return [*named, f"--settings.storage={storage}", *more]
-
-
-def start(*arguments):
-    return subprocess.Popen(
-        [sys.executable, str(SCRIPT), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def losses(folder):
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [(record["step"], record["metrics"]["total"]) for record in records if record["kind"] == "train"]
-
-
-def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(cluster, tiny_root, tmp_path, capsys):
-    more = "--experiment.optim.epochs=8"
-    undisturbed, killed = flags(tiny_root, tmp_path / "a", more), flags(tiny_root, tmp_path / "b", more)
-    process = start(*killed)
-    for line in process.stdout or ():
-        if line.startswith("epoch") and "val" in line:
-            process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    (folder,) = (tmp_path / "b" / tiny_root.name / "split1").iterdir()
-    assert not (folder / "result.json").exists()
-    assert 0 < len(losses(folder)) < 24
-
-    resumed = start(*killed).communicate()[0]
-    assert ", from step " in resumed
-    assert "Top-1" in resumed
-    train_arid.main(undisturbed)
-    output = capsys.readouterr().out
-    (other,) = (tmp_path / "a" / tiny_root.name / "split1").iterdir()
-    assert [step for step, _ in losses(folder)] == list(range(1, 25))
-    assert losses(folder) == losses(other)
-    assert (folder / "model" / "model.safetensors").read_bytes() == (other / "model" / "model.safetensors").read_bytes()
-    for promised in ("Test:", "chance", "Run folder:", "Registered:", "MLflow's page:"):
-        assert promised in output
 
 
 def test_help_explains_every_field(capsys):
@@ -153,13 +109,3 @@ def test_bad_input_is_one_sentence_before_anything_is_written(listed, tmp_path, 
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "runs").exists()
-
-
-def test_bad_input_ends_with_its_sentence_and_status_2(capsys):
-    def main():
-        raise BadInput("Name a folder that exists.")
-
-    with pytest.raises(SystemExit) as end:
-        run(main)
-    assert end.value.code == 2
-    assert capsys.readouterr().err == "error: Name a folder that exists.\n"
