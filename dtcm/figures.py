@@ -16,31 +16,43 @@ VAL_COLOR, TRAIN_COLOR = "#c8553d", "#3d6fc8"
 PASTEL_BLUE, MUTED_BLUE = "#a9cbe8", "#4a7299"
 
 
-def enhancement(dark_THWC: NDArray[np.uint8], enhanced_THWC: NDArray[np.uint8], title: str, columns: int = 6) -> bytes:
+def strips(
+    dark_THWC: NDArray[np.uint8], enhanced_THWC: NDArray[np.uint8], columns: int = 6
+) -> tuple[list[int], list[tuple[str, NDArray[np.uint8]]]]:
     """Frames of a clip before and after enhancement, and their RGB differences (Figs. 1 and 6-8).
-
-    Rows: dark, enhanced, |difference to the next frame| of each. A row of differences is scaled by one
-    factor, written beside it, since the dark ones would be black otherwise.
 
     Args:
         dark_THWC: uint8 RGB frames, T >= 2.
         enhanced_THWC: the same frames enhanced.
-        title: written above, such as the clip's name and what was predicted.
         columns: frames shown, evenly spaced.
+
+    Returns:
+        The frames' places in the clip, and rows: a name, and what it shows of these frames. Dark frames are shown as
+        they are and times one factor, and differences times another, since they would be black otherwise.
     """
     shown = np.linspace(0, len(dark_THWC) - 2, min(columns, len(dark_THWC) - 1)).astype(int)
-    rows: list[tuple[str, NDArray[Any]]] = [("dark", dark_THWC[shown]), ("enhanced", enhanced_THWC[shown])]
+    rows = [("dark", dark_THWC[shown]), _scaled("dark", dark_THWC[shown]), ("enhanced", enhanced_THWC[shown])]
     for name, clip in (("dark", dark_THWC), ("enhanced", enhanced_THWC)):
-        difference = np.abs(np.diff(clip.astype(np.int16), axis=0))[shown]
-        gain = 255 / max(1.0, float(np.percentile(difference, 99.8)))
-        rows.append((f"{name}: RGB\ndifference × {gain:.1f}", np.minimum(difference * gain, 255).astype(np.uint8)))
+        rows.append(_scaled(f"{name}: RGB difference", np.abs(np.diff(clip.astype(np.int16), axis=0))[shown]))
+    return shown.tolist(), rows
+
+
+def _scaled(name: str, values: NDArray[Any]) -> tuple[str, NDArray[np.uint8]]:
+    """Values in [0, 255] times the factor that makes nearly the largest white, and the name with that factor."""
+    gain = 255 / max(1.0, float(np.percentile(values, 99.8)))
+    return f"{name} × {gain:.1f}", np.minimum(values * gain, 255).astype(np.uint8)
+
+
+def enhancement(dark_THWC: NDArray[np.uint8], enhanced_THWC: NDArray[np.uint8], title: str, columns: int = 6) -> bytes:
+    """The rows of `strips` as a picture, with a title such as the clip's name and what was predicted."""
+    shown, rows = strips(dark_THWC, enhanced_THWC, columns)
     figure = Figure(figsize=(1.7 * len(shown) + 1.2, 1.75 * len(rows) + 0.5), layout="constrained")
     axes = figure.subplots(len(rows), len(shown), squeeze=False)
     for row, (name, frames) in zip(axes, rows, strict=True):
         for axis, frame in zip(row, frames, strict=True):
             axis.imshow(frame)
             axis.set(xticks=[], yticks=[])
-        row[0].set_ylabel(name, color=INK)
+        row[0].set_ylabel(name.replace(": RGB ", ": RGB\n"), color=INK)
     for axis, index in zip(axes[0], shown, strict=True):
         axis.set_title(f"frame {index}", fontsize=9, color=INK)
     figure.suptitle(title, color=INK)
@@ -72,9 +84,10 @@ def confusion(matrix_CC: NDArray[np.int64], classes: Sequence[str]) -> bytes:
     """The confusion matrix in clips; a row is a true class, shaded by its share."""
     shares = matrix_CC / np.maximum(matrix_CC.sum(axis=1, keepdims=True), 1)
     side = 1.6 + 0.5 * len(classes)
-    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    figure = Figure(figsize=(side + 1.4, side), layout="constrained")
     axis = figure.subplots()
-    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axis, shrink=0.6, label="share of the true class's clips")
     ticks = range(len(classes))
     axis.set_xticks(ticks, classes, rotation=60, ha="right")
     axis.set_yticks(ticks, classes)
