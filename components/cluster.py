@@ -41,6 +41,16 @@ def prepare() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+def workers_on(gpus: float, each: float) -> int:
+    """How many workers the GPUs of a cluster hold: a share of a GPU lies on one of them."""
+    return int(gpus) * int(1 / each + 1e-9) if each < 1 else int(gpus // each)
+
+
+def reserved(settings: Settings, use_gpu: bool) -> dict[str, float]:
+    """What Ray Train reserves for each worker of a run: a CPU, or its GPUs."""
+    return {"GPU": settings.gpus_per_worker} if use_gpu else {"CPU": 1}
+
+
 def _connect(settings: Settings) -> None:
     address = settings.ray_address or os.environ.get("RAY_ADDRESS") or ("auto" if in_ray_job() else "local")
     if address != "local":
@@ -67,13 +77,23 @@ def _connect(settings: Settings) -> None:
 
 
 def _check(settings: Settings) -> bool:
-    total = ray.cluster_resources()
-    cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
-    use_gpu = settings.device == "cuda" or (settings.device == "auto" and gpus >= settings.workers)
-    if use_gpu and settings.workers > gpus:
+    total, each = ray.cluster_resources(), settings.gpus_per_worker
+    if each <= 0 or (each > 1 and each % 1):
         raise BadInput(
-            f"{settings.workers} workers need a GPU each and the cluster has {gpus}; "
+            f"A worker has a part of a GPU, or one or more whole ones; --settings.gpus-per-worker is {each:g}."
+        )
+    cpus, gpus = int(total.get("CPU", 0)), total.get("GPU", 0)
+    fit = workers_on(gpus, each)
+    use_gpu = settings.device == "cuda" or (settings.device == "auto" and fit >= settings.workers)
+    if use_gpu and settings.workers > fit:
+        raise BadInput(
+            f"{settings.workers} workers need {each:g} GPUs each and the cluster has {gpus:g}; "
             "lower --settings.workers, add nodes, or choose --settings.device cpu."
+        )
+    if use_gpu and settings.workers > 1 and each < 1:
+        raise BadInput(
+            "Workers of one training cannot share a GPU, since NCCL refuses it; let --settings.gpus-per-worker be 1, "
+            "or --settings.workers."
         )
     if settings.workers + 1 > cpus:
         raise BadInput(

@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 def enhance_missing(
-    good: list[Row], files: dict[str, bytes], to: Folder, journal: Folder, workers: int, use_gpu: bool
+    good: list[Row], files: dict[str, bytes], to: Folder, journal: Folder, workers: int, gpus: float
 ) -> int:
     """Write the brightened videos that are not there, each by one worker; returns how many.
 
@@ -31,7 +31,7 @@ def enhance_missing(
         to: where they go, under their video_id.
         journal: folder of this model, in which it is noted what was written.
         workers: actors, each with a model.
-        use_gpu: whether each has a GPU.
+        gpus: that each reserves; 0 for a CPU.
 
     Raises BadInput if two videos would be written to one file.
     """
@@ -47,7 +47,7 @@ def enhance_missing(
     ]
     if not todo:
         return 0
-    needs: dict[str, Any] = {"num_gpus": 1} if use_gpu else {"num_cpus": 1}
+    needs: dict[str, Any] = {"num_gpus": gpus} if gpus else {"num_cpus": 1}
     enhancer: Any = _Enhancer  # a class whose objects Ray Data calls
     jobs = ray.data.from_items(todo, override_num_blocks=len(todo)).map(
         enhancer,

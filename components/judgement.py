@@ -97,7 +97,9 @@ def _predict(
 ) -> Candidate:
     folder = versions.download(version, scratch)
     bundle = read_bundle(folder)
-    predictions = predict_subset(manifest, folder, bundle.experiment, "test", settings.workers, use_gpu)
+    predictions = predict_subset(
+        manifest, folder, bundle.experiment, "test", settings.workers, use_gpu, gpus_per_worker=settings.gpus_per_worker
+    )
     return Candidate(version, bundle, folder.read(WEIGHTS), predictions)
 
 

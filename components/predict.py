@@ -99,7 +99,7 @@ def predict_videos(
         hop: frames from one window to the next; 0 for the central clip alone.
         enhanced: folder for the brightened videos; empty if they are not wanted.
         settings: workers, and the longest that a video may take to read.
-        use_gpu: whether each worker has a GPU.
+        use_gpu: whether workers compute on GPUs.
 
     Raises BadInput where there is no video, or `out` is no Parquet file.
     """
@@ -114,12 +114,10 @@ def predict_videos(
     rows = [video | known[key(video)] for video in videos]
     good, bad = [row for row in rows if not row["kind"]], [row for row in rows if row["kind"]]
     journal = folder / f"{stem}.predicted" / _digest(files, hop)
-    done = _read_parts(journal)
-    found, failed = _predict_missing(good, done, files, bundle, hop, journal, settings.workers, use_gpu)
+    done, gpus = _read_parts(journal), settings.gpus_per_worker if use_gpu else 0.0
+    found, failed = _predict_missing(good, done, files, bundle, hop, journal, settings.workers, gpus)
     bad += failed
-    brightened = (
-        enhance_missing(good, files, folder_at(enhanced), journal, settings.workers, use_gpu) if enhanced else 0
-    )
+    brightened = enhance_missing(good, files, folder_at(enhanced), journal, settings.workers, gpus) if enhanced else 0
     current = {key(row) for row in good}
     table = pa.Table.from_pylist([row for row in [*done, *found] if key(row) in current], PREDICTED)
     table = table.sort_by([("path", "ascending"), ("start_frame", "ascending")])
@@ -153,7 +151,7 @@ def _listed(source: str) -> list[File]:
 
 
 def _predict_missing(
-    good: list[Row], done: list[Row], files: Row, bundle: Bundle, hop: int, journal: Folder, workers: int, use_gpu: bool
+    good: list[Row], done: list[Row], files: Row, bundle: Bundle, hop: int, journal: Folder, workers: int, gpus: float
 ) -> tuple[list[Row], list[Row]]:
     """Predict the windows that are not known, writing them down as they come; and videos that failed in it."""
     data, of_path = bundle.experiment.data, {row["path"]: row for row in good}
@@ -164,7 +162,7 @@ def _predict_missing(
         for starts in _segments([s for s in windows(row["frames"], data, hop) if (*key(row), s) not in known], data)
     ]
     found, unwritten, failed, last_s = [], [], {}, time.monotonic()
-    for clip in _stream(segments, files, data, bundle.experiment.optim.batch, workers, use_gpu):
+    for clip in _stream(segments, files, data, bundle.experiment.optim.batch, workers, gpus):
         video = of_path[segments[clip["segment"]].path]
         if clip["error"]:
             failed[video["path"]] = video | {"kind": "changed", "reason": clip["error"]}
@@ -178,12 +176,12 @@ def _predict_missing(
 
 
 def _stream(
-    segments: list[Segment], files: Row, data: DataConfig, batch: int, workers: int, use_gpu: bool
+    segments: list[Segment], files: Row, data: DataConfig, batch: int, workers: int, gpus: float
 ) -> Iterator[Row]:
     """Segment, start, logits and inconsistency of every window, as they are predicted."""
     if not segments:
         return
-    needs: dict[str, Any] = {"num_gpus": 1} if use_gpu else {"num_cpus": 1}
+    needs: dict[str, Any] = {"num_gpus": gpus} if gpus else {"num_cpus": 1}
     each = max(len(segment.starts) for segment in segments)
     clips = clip_range(len(segments), each, data).flat_map(partial(_load, segments=segments, data=data))
     rows = clips.map_batches(

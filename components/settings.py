@@ -15,6 +15,9 @@ class Settings:
     """Training processes (DDP), one GPU each where there are GPUs."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute. "auto": on GPUs if the cluster has enough for all workers, else on CPUs."""
+    gpus_per_worker: float = 1.0
+    """GPUs that a worker reserves where it computes on one. 0.5 lets two trials of a sweep, or two runs, share one; the
+    workers of one training need whole ones (NCCL)."""
     threads: int = 0
     """CPU threads of a training process. 0: the machine's cores shared among the workers."""
     storage: str = ""

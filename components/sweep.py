@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 
-from components.cluster import cluster, prepare
+from components.cluster import cluster, prepare, workers_on
 from components.index import index
 from components.ledger import Ledger, locked
 from components.registry import SweepTracker
@@ -101,7 +101,7 @@ def _room(settings: Settings, limits: Limits) -> Generator[int]:
         with cluster(settings) as use_gpu:
             total = ray.cluster_resources()
             cpus, gpus = total["CPU"], total.get("GPU", 0) if use_gpu else None
-            room = trials_at_once(cpus, gpus, settings.workers)
+            room = trials_at_once(cpus, gpus, settings.workers, settings.gpus_per_worker)
             if room < 1:
                 raise BadInput(
                     f"A sweep needs {settings.workers + 2} CPUs, one for each worker, one to decode and one for the "
@@ -113,7 +113,7 @@ def _room(settings: Settings, limits: Limits) -> Generator[int]:
             ray.shutdown()
 
 
-def trials_at_once(cpus: float, gpus: float | None, workers: int) -> int:
+def trials_at_once(cpus: float, gpus: float | None, workers: int, gpus_per_worker: float = 1.0) -> int:
     """How many trials never wait for each other for ever; 0 if there is no room for one.
 
     Train's workers hold their CPUs while they wait for clips, so those of all trials must leave one to decode. Beyond
@@ -122,7 +122,8 @@ def trials_at_once(cpus: float, gpus: float | None, workers: int) -> int:
     Args:
         cpus: of the cluster.
         gpus: of the cluster; None if trials do not use them.
-        workers: of a trial, a CPU each, and a GPU each where there are GPUs.
+        workers: of a trial, a CPU each.
+        gpus_per_worker: what each worker reserves of the GPUs, if trials use them.
     """
     room = min(int(cpus // (workers + 1)), int((cpus - 1) / (workers + DRIVER_CPUS)))
-    return room if gpus is None else min(room, int(gpus // workers))
+    return room if gpus is None else min(room, workers_on(gpus, gpus_per_worker) // workers)

@@ -57,8 +57,11 @@ def predict_subset(
     workers: int,
     use_gpu: bool,
     views: Views | None = None,
+    gpus_per_worker: float = 1.0,
 ) -> pa.Table:
     """Predictions of the bundle in a folder for every video of a subset.
+
+    Each worker reserves a CPU or, with use_gpu, `gpus_per_worker`.
 
     Returns:
         A table sorted by video_id: video_id, class_name, label, predicted, logits (where several views are averaged,
@@ -66,7 +69,7 @@ def predict_subset(
         empty if nothing; only for "test"). Its metadata tell how many clips were predicted in a second.
     """
     part, views = subset(manifest, name), views or Views()
-    needs: dict[str, Any] = {"num_gpus": 1} if use_gpu else {"num_cpus": 1}
+    needs: dict[str, Any] = {"num_gpus": gpus_per_worker} if use_gpu else {"num_cpus": 1}
     actor: Any = ray.remote(Predictor).options(max_restarts=RETRIES, max_task_retries=RETRIES, **needs)
     workers, batch = min(workers, part.num_rows), experiment.optim.batch
     files = ray.put({file: model.read(file) for file in FILES})

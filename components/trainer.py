@@ -11,6 +11,7 @@ import ray.data
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from components.cluster import reserved
 from components.halt import NOT_FINITE, check_not_halted
 from components.ingest import PlanShards, make_plan, subset
 from components.notice import STOP, NoticeConfig, check_not_stopped, run_stoppable
@@ -40,7 +41,9 @@ def train(run: Run, manifest: pa.Table, num_classes: int, settings: Settings, us
     trainer = TorchTrainer(
         partial(train_worker, job),
         torch_config=NoticeConfig(),
-        scaling_config=ScalingConfig(num_workers=settings.workers, use_gpu=use_gpu),  # ty: ignore[invalid-argument-type]
+        scaling_config=ScalingConfig(  # ty: ignore[invalid-argument-type]
+            num_workers=settings.workers, use_gpu=use_gpu, resources_per_worker=reserved(settings, use_gpu)
+        ),
         # What a worker reads is decided rank by rank in PlanShards; these only name the streams.
         datasets={name: ray.data.range(1) for name in streams},
         dataset_config=PlanShards(manifest, run.experiment, partial(next_step, run.checkpoints)),

@@ -74,7 +74,9 @@ def train_test_register(experiment: Experiment, settings: Settings) -> Result:
         files = bundle_files(best_weights(run), experiment, names)
         for name, content in files.items():
             run.model.write(name, content)
-        predictions = predict_subset(manifest, run.model, experiment, "test", settings.workers, use_gpu)
+        predictions = predict_subset(
+            manifest, run.model, experiment, "test", settings.workers, use_gpu, gpus_per_worker=settings.gpus_per_worker
+        )
     test = score(predictions)
     run.write_table("predictions.parquet", predictions)
     _record_test(run, steps, test)
@@ -113,7 +115,9 @@ def test_model(run_folder: str, root: str, whole: bool, out: str, settings: Sett
         records = [replace(record, subset="test") for record in records]
     with cluster(settings) as use_gpu:
         manifest = index(records, experiment.data, settings)
-        predictions = predict_subset(manifest, model, experiment, "test", settings.workers, use_gpu, views)
+        predictions = predict_subset(
+            manifest, model, experiment, "test", settings.workers, use_gpu, views, settings.gpus_per_worker
+        )
     if out:
         pq.write_table(predictions, out)
     return score(predictions)

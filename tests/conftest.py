@@ -2,11 +2,19 @@
 
 import itertools
 import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
+import time
+from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.error import URLError
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import av
 import boto3
@@ -145,9 +153,43 @@ def trained(cluster, tiny, tmp_path_factory):
     return train_test_register(tiny, Settings(storage=str(tmp_path_factory.mktemp("one"))))
 
 
+@pytest.fixture(scope="session")
+def mlflow_server():
+    """Starts a server of MLflow's for a `with` block: its log, the path that answers, arguments and environment."""
+    return _serve
+
+
 @pytest.fixture
 def storage(tmp_path):
     return str(tmp_path / "runs")
+
+
+@contextmanager
+def _serve(log, path, *command, **environment):
+    """A server of MLflow's on a free port of loopback, by its address, once `path` answers."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    path_to = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # as in an activated environment
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *command, "--host", "127.0.0.1", "--port", str(port)],
+            stdout=output, stderr=output, start_new_session=True, cwd=Path(log).parent,
+            env=os.environ | {"PATH": path_to} | environment,
+        )  # fmt: skip
+    address, deadline_s = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    try:
+        while True:
+            try:
+                urlopen(address + path, timeout=5)
+                break
+            except (URLError, OSError):
+                assert process.poll() is None, Path(log).read_text()
+                assert time.monotonic() < deadline_s, Path(log).read_text()
+                time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
 
 
 def _write_bar(path: Path, direction: int, seed: int) -> None:

@@ -126,6 +126,7 @@ def test_all_trials_at_once_leave_a_cpu_to_decode(cpus, workers):
     assert trials * (workers + DRIVER_CPUS) + 1 <= cpus or trials == 0
     assert trials >= (cpus - 1) // (workers + 1)
     assert trials_at_once(cpus, 2 * workers, workers) == min(trials, 2)
+    assert trials_at_once(cpus, workers, workers, gpus_per_worker=0.5) == min(trials, 2)
 
 
 @pytest.mark.parametrize(
