@@ -133,7 +133,9 @@ def _git() -> dict[str, Any]:
     try:
         return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
-        return {"git_commit": "unknown", "git_dirty": None}
+        stamp = Path(__file__).parents[1] / "COMMIT"  # of an image, which is built without .git
+        commit = stamp.read_text().strip() if stamp.is_file() else ""
+        return {"git_commit": commit, "git_dirty": False} if commit else {"git_commit": "unknown", "git_dirty": None}
 
 
 def _next_name(parent: Folder, base: str) -> str:
