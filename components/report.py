@@ -27,12 +27,12 @@ PARTS = {
     "total": ("Total, L_total (Eq. 7)", "L_total, weighted sum"),
     "ar": ("Action recognition", "L_AR, nats"),
     "stc": ("Spatio-temporal consistency (Eq. 4)", "L_STC, of values in [0, 1]"),
-    "sc": ("Its spatial part (Eq. 1)", "L_SC, of values in [0, 1]"),
-    "tc": ("Its temporal part (Eq. 3)", "L_TC, of values in [0, 1]"),
+    "sc": ("Consistency: spatial part (Eq. 1)", "L_SC, of values in [0, 1]"),
+    "tc": ("Consistency: temporal part (Eq. 3)", "L_TC, of values in [0, 1]"),
     "dark": ("Dark enhancement (Eq. 5)", "L_Dark, weighted sum"),
-    "exp": ("Its part of exposure", "L_exp, of values in [0, 1]"),
-    "col": ("Its part of colour constancy", "L_col, of values in [0, 1]"),
-    "tv": ("Its part of smooth curves", "L_tvA, of curves in [-1, 1]"),
+    "exp": ("Dark enhancement: exposure", "L_exp, of values in [0, 1]"),
+    "col": ("Dark enhancement: colour constancy", "L_col, of values in [0, 1]"),
+    "tv": ("Dark enhancement: smooth curves", "L_tvA, of curves in [-1, 1]"),
 }
 """Title of each part of the loss in the order of the report, and its axis."""
 HIDDEN = ("data.root", "data.dataset", "data.format", "data.lists", "data.split", "recipe", "seed")
@@ -113,7 +113,7 @@ def _training(experiment: Experiment, records: list[dict[str, Any]], steps: list
     for name in [*(name for name in PARTS if name in found), *sorted(found - set(PARTS))]:
         values = [(record["step"], record["metrics"][name]) for record in steps if name in record["metrics"]]
         title, axis = PARTS.get(name, (name, f"{name}, unweighted"))
-        note = f"Counts {weights[name]:g}-fold in the total." if name in weights else ""
+        note = f"Weight in the total: {weights[name]:g}." if name in weights else ""
         numbers, series = zip(*values, strict=True)
         pictures.append(report.figure(report_figures.curve(numbers, series, axis), title, note))
     return report.figures(pictures)

@@ -49,7 +49,7 @@ def by_class(predictions: pa.Table, classes: tuple[str, ...], confusion: bytes) 
         rows.append((name, str(clips), f"{share:.0%}", report.meter(share, low, high), f"{low:.0%} to {high:.0%}"))
     shown = report.table(("class", "clips", "Top-1", "", "95 % interval"), rows)
     matrix = report.figure(
-        confusion, "Confusion matrix", "Clips; a row is a true class, shaded by its share.", 60 + 36 * len(classes)
+        confusion, "Confusion matrix", "Clips; a row is a true class, shaded by its share.", 110 + 34 * len(classes)
     )
     return report.figures([shown + _confusions(predictions, classes), matrix], wide=True)
 
@@ -75,7 +75,7 @@ def by_darkness(predictions: pa.Table, test: dict[str, float]) -> str:
     logits, labels = np.array(predictions["logits"].to_pylist()), predictions["label"].to_numpy()
     cloud = report_figures.difficulty(dv, _own_share(predictions), right, -TAU)
     sure = report_figures.reliability(metrics.reliability(logits, labels))
-    scale = f"Dv, Eq. 13: -1 is black, 0 a normal exposure; below {-TAU:g} a video is dark (Eq. 14)."
+    scale = f"With 95 % intervals. Dv, Eq. 13: -1 is black, 0 a normal exposure; below {-TAU:g} is dark (Eq. 14)."
     return report.figures(
         [
             report.figure(bars, "Top-1 by darkness", scale),

@@ -62,6 +62,10 @@ def in_ray_job() -> bool:
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
+SECRET_OPTION = re.compile(r"(?i)([?&][\w-]*(?:key|secret|token|password|signature|credential)[\w-]*=)[^&\s'\"]+")
+"""An option of a URI that should not be shown."""
+
+
 def redacted(text: str) -> str:
-    """The text without what URIs in it say of users and passwords."""
-    return re.sub(r"://[^/\s@]*@", "://***@", text)
+    """The text without what URIs in it say of users, passwords and keys."""
+    return SECRET_OPTION.sub(r"\1***", re.sub(r"://[^/\s]*@", "://***@", text))

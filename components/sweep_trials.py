@@ -22,7 +22,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from components.ledger import Ledger
 from components.registry import SweepTracker
-from components.settings import Settings
+from components.settings import Settings, redacted
 from components.sweep_plan import Range, Sweep, Trial, trial
 from components.sweep_state import objective, run_of, score, validated, wanted
 from components.workflow import train_test_register
@@ -173,6 +173,7 @@ class Scribe(tune.Callback):
         self._fail(_trial_of(self.going.sweep, trial.config), lines[-1][:300])
 
     def _fail(self, one: Trial, reason: str) -> None:
+        reason = redacted(reason)
         self.going.ledger.append(one.name, "failed", reason=reason)
         self.going.tracker.adopt(run_of(one, self.going.settings).folder, "FAILED")
         _say(one, f"failed: {reason}")

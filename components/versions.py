@@ -68,14 +68,16 @@ class Versions:
 
     def set_champion(self, number: str) -> None:
         """Move the alias in one step: readers find the old champion or the new one, never none."""
-        self.client.set_registered_model_alias(self.name, CHAMPION, number)
+        with _said(self.name):
+            self.client.set_registered_model_alias(self.name, CHAMPION, number)
 
     def note(self, key: str, value: str = "") -> str:
         """A tag of the model as a whole, set to the value if it has none yet."""
-        tags = self.client.get_registered_model(self.name).tags
-        if value and key not in tags:
-            self.client.set_registered_model_tag(self.name, key, value)
+        with _said(self.name):
             tags = self.client.get_registered_model(self.name).tags
+            if value and key not in tags:
+                self.client.set_registered_model_tag(self.name, key, value)
+                tags = self.client.get_registered_model(self.name).tags
         return tags.get(key, "")
 
     def download(self, version: Version, to: Path) -> Folder:

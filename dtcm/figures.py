@@ -83,11 +83,11 @@ def curves(records: Sequence[dict[str, Any]]) -> bytes:
 def confusion(matrix_CC: NDArray[np.int64], classes: Sequence[str]) -> bytes:
     """The confusion matrix in clips; a row is a true class, shaded by its share."""
     shares = matrix_CC / np.maximum(matrix_CC.sum(axis=1, keepdims=True), 1)
-    side = 1.6 + 0.5 * len(classes)
-    figure = Figure(figsize=(side + 1.4, side), layout="constrained")
+    side = 1.8 + 0.36 * len(classes)
+    figure = Figure(figsize=(side + 1, side), layout="constrained", dpi=150)
     axis = figure.subplots()
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axis, shrink=0.6, label="share of the true class's clips")
+    figure.colorbar(image, ax=axis, shrink=0.6, aspect=30, pad=0.02, label="share of the true class's clips")
     ticks = range(len(classes))
     axis.set_xticks(ticks, classes, rotation=60, ha="right")
     axis.set_yticks(ticks, classes)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from components.settings import redacted
 from dtcm.config import Experiment, from_json
 from dtcm.data.files import absolute, read_bytes
 from dtcm.errors import BadInput, Stopped
@@ -61,7 +62,7 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(redacted(f"error: {error}"), file=sys.stderr)
         sys.exit(2)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)

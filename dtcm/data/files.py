@@ -25,6 +25,8 @@ ATTEMPTS = 4
 """Times that a whole read is begun again where the client gives up or a body ends too soon."""
 OPTIONS = ("endpoint_override", "region", "scheme")
 """What a URI may say of its store behind a "?"."""
+SECRET = re.compile(r"://[^/@]*:[^/]*@|(?i:[?&][\w-]*(key|secret|token|password)[\w-]*=)")
+"""What of a URI only its owner may know."""
 
 Value = TypeVar("Value")
 
@@ -114,6 +116,10 @@ def filesystem(place: str) -> tuple[fs.FileSystem, str]:
     """
     if not is_uri(place):
         return fs.LocalFileSystem(), place
+    if SECRET.search(place):  # a place is written down in configurations, manifests and reports
+        raise BadInput(
+            "A URI must not hold a password or key; let AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY hold it."
+        )
     try:
         if not place.startswith("s3://"):
             return fs.FileSystem.from_uri(place)

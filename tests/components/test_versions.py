@@ -89,6 +89,8 @@ def test_a_registry_that_is_not_there_is_not_made(tmp_path):
 
 def test_passwords_in_uris_are_taken_out():
     assert redacted("--uri=postgresql://me:secret@db:5432/x") == "--uri=postgresql://***@db:5432/x"
+    assert redacted("at http://me:p@ss@host/api, models:/x@champion") == "at http://***@host/api, models:/x@champion"
+    assert redacted("s3://b/k?region=eu&secret_key=abc/d=&x=1 no") == "s3://b/k?region=eu&secret_key=***&x=1 no"
     assert redacted("s3://bucket/key and me@home") == "s3://bucket/key and me@home"
 
 
