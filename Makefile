@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: train test test-slow test-ceph lint benchmark mlflow clean
+.PHONY: train test test-slow test-ceph test-browser test-postgres lint benchmark mlflow clean
 
 train: $(READY)  ## make the sample set, train, test and register a model
 	$(BIN)/python pipelines/train_arid.py $(ARGS)
 
 test: lint  ## lint, types and every test that is not slow
-	$(BIN)/python -m pytest -m "not slow and not ceph" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not ceph and not browser and not postgres" $(ARGS)
 
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)
@@ -18,6 +18,14 @@ test-slow: $(READY)  ## the tests that take minutes
 test-ceph: $(READY)  ## index, training and resume against a real object store, from Debian's packages (as root)
 	which radosgw ceph-mon ceph-osd || (apt-get update && apt-get install -y --no-install-recommends ceph-mon ceph-osd ceph-common radosgw)
 	$(BIN)/python -m pytest -m ceph $(ARGS)
+
+test-browser: $(READY)  ## the report of a run in Chromium, from Debian's packages (as root)
+	which chromium chromedriver || (apt-get update && apt-get install -y --no-install-recommends chromium chromium-driver)
+	$(BIN)/python -m pytest -m browser $(ARGS)
+
+test-postgres: $(READY)  ## registry and promotion behind MLflow's server on PostgreSQL, from Debian's package (as root)
+	ls /usr/lib/postgresql/*/bin/initdb || (apt-get update && apt-get install -y --no-install-recommends postgresql)
+	$(BIN)/python -m pytest -m postgres $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
