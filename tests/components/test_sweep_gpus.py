@@ -21,7 +21,7 @@ from components import sweep_trials
 from components.cluster import prepare, reserved
 from components.settings import Settings
 from components.sweep import Limits, run_sweep
-from components.sweep_plan import Sweep, trial
+from components.sweep_plan import Sweep
 from components.sweep_state import run_of
 from dtcm.config import from_json
 
@@ -47,8 +47,7 @@ def wait(config):  # in place of a training: Train's worker holds its share of t
         time.sleep(0.05)
     ray.get(meeting.leave.remote())
 
-def run_trial(config, sweep, settings):
-    one = sweep_trials._trial_of(sweep, config)
+def train(one, settings):
     run = run_of(one, settings)
     DataParallelTrainer(
         wait,
@@ -57,14 +56,15 @@ def run_trial(config, sweep, settings):
         ),
         run_config=ray.train.RunConfig(name="ray", storage_path=run.folder.uri),
     ).fit()
-    val = {"kind": "val", "epoch": 1, "metrics": {"top1": 0.5, "cross_entropy": 1.0, "clips": 2.0}}
-    run.write_metrics([val])
+    run.write_metrics([{"kind": "val", "epoch": 1, "metrics": {"top1": 0.5, "cross_entropy": 1.0, "clips": 2.0}}])
     run.folder.write("result.json", json.dumps({"top1": 0.5}).encode())
+    return ""
 
+sweep_trials._train = ray.remote(num_cpus=0, max_retries=0)(train)
+ray.cloudpickle.register_pickle_by_value(sweep_trials)  # the trials' processes use it too
 prepare()
 ray.init(address="local", num_cpus=6, num_gpus=1, dashboard_host="127.0.0.1", log_to_driver=False, namespace="gpus")
 meeting = Meeting.options(name="meeting", lifetime="detached").remote()
-sweep_trials.run_trial = run_trial
 sweep = Sweep("shared", from_json(open(sys.argv[1]).read()), "factors", {"model.k": (1, 2, 8)}, (0,), 0, {})
 run_sweep(sweep, Settings(storage=sys.argv[2], device="cuda", gpus_per_worker=0.5), Limits())
 here, most, left = ray.get(meeting.state.remote())

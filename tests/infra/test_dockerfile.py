@@ -14,6 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 
 import dtcm
+from components import runs
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "infra" / "Dockerfile"
@@ -115,3 +116,13 @@ def test_manifests_name_the_image_and_its_ray():
         assert set(re.findall(r"registry\.example\.com/\S+", text)) == {image}
     cluster = yaml.safe_load((ROOT / "infra" / "kuberay" / "raycronjob-sweep.yaml").read_text())["spec"]["jobTemplate"]
     assert f"ray=={cluster['rayClusterSpec']['rayVersion']}\n" in (ROOT / "constraints.txt").read_text()
+
+
+@pytest.mark.parametrize(("stamp", "commit", "dirty"), [("c0ffee\n", "c0ffee", False), ("\n", "unknown", None)])
+def test_a_run_from_an_image_knows_the_commit_that_the_image_was_given(tmp_path, monkeypatch, stamp, commit, dirty):
+    assert 'echo "$COMMIT" > COMMIT' in DOCKERFILE.read_text()
+    (tmp_path / "components").mkdir()
+    (tmp_path / "COMMIT").write_text(stamp)
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "components" / "runs.py"))
+    found = runs.environment()
+    assert (found["git_commit"], found["git_dirty"]) == (commit, dirty)
