@@ -41,7 +41,7 @@ def wait(config):  # in place of a training: Train's worker holds its share of t
     assert ray.get_gpu_ids()
     meeting = ray.get_actor("meeting", namespace="gpus")
     ray.get(meeting.enter.remote())
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while ray.get(meeting.state.remote())[1] < 2:
         assert time.monotonic() < deadline, "no two trials at the same time"
         time.sleep(0.05)
