@@ -22,6 +22,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
+from sqlalchemy.exc import SQLAlchemyError
 
 import dtcm
 from components.model_card import environment_lock, lineage, model_card
@@ -31,6 +32,8 @@ from components.storage import Folder
 from dtcm import bundle, config
 from dtcm.config import Experiment
 
+UNREACHABLE = (MlflowException, OSError, SQLAlchemyError)
+"""What comes of a server that is away, and of a database named without a server."""
 METRICS_PER_CALL = 1000
 """As many as MLflow takes in one call."""
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
@@ -58,7 +61,7 @@ class Tracker:
                 self.run_id, self._synced = _open_run(client, self.run)
             while self._synced < len(records):
                 self._synced = _log(client, self.run_id, records, self._synced)
-        except (MlflowException, OSError) as error:
+        except UNREACHABLE as error:
             if not self._complained:
                 reason = redacted(str(error)).splitlines()[0][:160]
                 print(f"MLflow cannot be reached ({reason}); training goes on and metrics.jsonl is kept.", flush=True)
@@ -78,7 +81,7 @@ class Tracker:
         """
         try:
             return self._finish(test, files)
-        except (MlflowException, OSError) as error:
+        except UNREACHABLE as error:
             reason = redacted(str(error)).splitlines()[0][:160]
             print(f"MLflow did not take the model ({reason}); the run folder has it.", flush=True)
             return ""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import mlflow
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from components.registry import prepare
 from components.settings import Settings, redacted
@@ -139,4 +140,6 @@ def _said(name: str) -> Generator[None]:
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             raise BadInput(f"There is no registered model {name!r}; a finished run registers one.") from error
+        raise BadInput(f"MLflow cannot be reached ({redacted(str(error)).splitlines()[0][:160]}).") from error
+    except SQLAlchemyError as error:
         raise BadInput(f"MLflow cannot be reached ({redacted(str(error)).splitlines()[0][:160]}).") from error
