@@ -17,7 +17,7 @@ from components.storage import Folder, folder_at
 from dtcm import figures
 from dtcm.config import DataConfig
 from dtcm.data.datasets.folder import VIDEO_SUFFIXES, class_of, group_of
-from dtcm.data.files import File, absolute, is_uri, join, list_files, read_table
+from dtcm.data.files import File, absolute, is_uri, join, list_files, read_table, split_options
 from dtcm.data.records import FACTS, MANIFEST, QUARANTINE, VideoRecord, to_rows, to_table
 from dtcm.errors import BadInput
 
@@ -122,10 +122,13 @@ def _pile(root: str, videos: list[File]) -> list[Row]:
 
 def _stats(records: list[VideoRecord]) -> list[Row]:
     """Size and time of change of each record's file; one listing tells those of a bucket."""
-    remote = [record.path for record in records if is_uri(record.path)]
+    remote: dict[tuple[str, str], list[str]] = {}
+    for path in (record.path for record in records if is_uri(record.path)):
+        base, options = split_options(path)
+        remote.setdefault((base.split("/")[2], options), []).append(base)
     listed = {}
-    for bucket in sorted({"/".join(path.split("/")[:3]) for path in remote}):
-        folder = _common_folder([path for path in remote if path.startswith(f"{bucket}/")])
+    for (_, options), paths in remote.items():
+        folder = _common_folder(paths) + options
         listed |= {join(folder, file.name): file for file in list_files(folder)}
     stats = []
     for record in records:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -79,60 +80,127 @@ def s3():
     server.stop()
 
 
+class Proxy:
+    """Stands in front of a store and fails the requests that `fault(number, command, path)` names a fault for.
+
+    "500", "503", "403": that status. "cut": no answer, the connection ends. "half": the body ends half-way. "stall": no
+    answer, the connection stays. "dead": cut, and for `dead_s` seconds nobody listens at the port.
+    """
+
+    def __init__(self, fault, dead_s=5.0):
+        self.fault, self.dead_s, self.failures, self.answered = fault, dead_s, [], []
+        self.store, self.numbers, self.ended = (
+            urlsplit(os.environ["AWS_ENDPOINT_URL"]),
+            itertools.count(1),
+            threading.Event(),
+        )
+        self.dead, self.port = False, 0
+        self.listen()
+
+    @property
+    def options(self):
+        return f"?endpoint_override=127.0.0.1:{self.port}&scheme=http"
+
+    def listen(self):
+        self.server = ThreadingHTTPServer(("127.0.0.1", self.port), partial(Handler, self))
+        self.port, self.dead = self.server.server_port, False
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def die(self):
+        self.dead = True
+        self.close()
+        if not self.ended.wait(self.dead_s):
+            self.listen()
+
+    def end(self):
+        self.ended.set()
+        if not self.dead:
+            self.close()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, proxy, *arguments):
+        self.proxy = proxy
+        super().__init__(*arguments)
+
+    def body(self):
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        del self.headers["Transfer-Encoding"]
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
+
+    def forward(self):
+        proxy, body = self.proxy, self.body()
+        fault = "cut" if proxy.dead else proxy.fault(next(proxy.numbers), self.command, self.path)
+        if fault and not proxy.dead:
+            proxy.failures.append((self.command, self.path, fault))
+        if fault == "stall":
+            proxy.ended.wait()
+        if fault == "dead":
+            proxy.dead = True
+            threading.Thread(target=proxy.die, daemon=True).start()
+        if fault and fault.isdigit():
+            return self.answer(int(fault), b"<Error><Code>SlowDown</Code></Error>", {})
+        if fault in ("cut", "stall", "dead"):
+            self.close_connection = True
+            return self.connection.close()
+        upstream = HTTPConnection(proxy.store.netloc)
+        upstream.request(self.command, self.path, body, dict(self.headers))
+        response = upstream.getresponse()
+        content = response.read()
+        upstream.close()
+        self.answer(response.status, content, dict(response.headers), half=fault == "half")
+        if not fault:
+            proxy.answered.append((self.command, self.path))
+
+    def answer(self, status, content, headers, half=False):
+        self.send_response(status)
+        length = headers.get("Content-Length") if self.command == "HEAD" else len(content)
+        for name, value in headers.items():
+            if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(length or 0))
+        self.end_headers()
+        if half:
+            self.close_connection = True
+            content = content[: len(content) // 2]
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward  # noqa: N815  http.server's names
+
+    def log_message(self, format, *args):
+        pass
+
+
 @pytest.fixture
-def faulty_s3(s3):
+def proxied_s3(s3):
+    """Makes proxies in front of the bucket's store; see Proxy."""
+    made = []
+    yield lambda *arguments, **named: made.append(Proxy(*arguments, **named)) or made[-1]
+    for proxy in made:
+        proxy.end()
+
+
+@pytest.fixture
+def faulty_s3(proxied_s3):
     """The same bucket behind a proxy that fails every 20th request, and the list of the failures it made.
 
     In turn: status 500, status 503 with "SlowDown", a connection that is cut, a body that ends half-way.
     """
-    store, failures = urlsplit(os.environ["AWS_ENDPOINT_URL"]), []
-    numbers = itertools.count(1)
-
-    class Proxy(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def forward(self):
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            fault = FAULTS[len(failures) % len(FAULTS)] if next(numbers) % 20 == 0 else None
-            if fault:
-                failures.append((self.command, self.path, fault))
-            if fault in ("500", "503"):
-                return self.answer(int(fault), b"<Error><Code>SlowDown</Code></Error>", {})
-            if fault == "cut":
-                self.close_connection = True
-                return self.connection.close()
-            upstream = HTTPConnection(store.netloc)
-            upstream.request(self.command, self.path, body, dict(self.headers))
-            response = upstream.getresponse()
-            content = response.read()
-            upstream.close()
-            self.answer(response.status, content, dict(response.headers), half=fault == "half")
-
-        def answer(self, status, content, headers, half=False):
-            self.send_response(status)
-            length = headers.get("Content-Length") if self.command == "HEAD" else len(content)
-            for name, value in headers.items():
-                if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
-                    self.send_header(name, value)
-            self.send_header("Content-Length", str(length or 0))
-            self.end_headers()
-            if half:
-                self.close_connection = True
-                content = content[: len(content) // 2]
-            if self.command != "HEAD":
-                self.wfile.write(content)
-
-        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward  # noqa: N815  http.server's names
-
-        def log_message(self, format, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"?endpoint_override=127.0.0.1:{server.server_port}&scheme=http", failures
-    server.shutdown()
-    thread.join()
+    proxy = proxied_s3(lambda number, *_: None if number % 20 else FAULTS[(number // 20 - 1) % len(FAULTS)])
+    return proxy.options, proxy.failures
 
 
 @pytest.fixture(scope="session")

@@ -19,10 +19,13 @@ from pyarrow import fs
 
 from dtcm.errors import BadInput
 
-SDK_ATTEMPTS = 8
-"""Times that the S3 client sends a request again by itself, waiting longer each time."""
+SDK_ATTEMPTS = 11
+"""Times that the S3 client sends a request by itself: it waits about 0.5, 1, 2, 4, 8 and then up to 20 s each, so a
+store may be dead, throttle or stall for a minute, and is given up after about 100 s."""
 ATTEMPTS = 4
-"""Times that a whole read is begun again where the client gives up or a body ends too soon."""
+"""Times that a whole read is begun again where a body ends too soon or the client gives up early."""
+PATIENCE_S = 60.0
+"""A read is not begun again after this: the client itself has waited long enough."""
 OPTIONS = ("endpoint_override", "region", "scheme")
 """What a URI may say of its store behind a "?"."""
 SECRET = re.compile(r"://[^/@]*:[^/]*@|(?i:[?&][\w-]*(key|secret|token|password)[\w-]*=)")
@@ -54,8 +57,15 @@ def absolute(place: str) -> str:
 
 def join(folder: str, name: str) -> str:
     """The place of a file `name` below a folder; options behind the "?" of a URI stay at its end."""
-    base, options = _split(folder) if is_uri(folder) else (folder, "")
+    base, options = split_options(folder) if is_uri(folder) else (folder, "")
     return f"{base.rstrip('/')}/{name}{options}"
+
+
+def split_options(uri: str) -> tuple[str, str]:
+    """A URI and the options at its end; another "?" belongs to a file's name, which is taken as it is."""
+    match = re.fullmatch(rf"(.*?)((?:\?(?:{'|'.join(OPTIONS)})=[^?]*)?)", uri, re.DOTALL)
+    assert match, uri
+    return match[1], match[2]
 
 
 def is_folder(place: str) -> bool:
@@ -123,20 +133,13 @@ def filesystem(place: str) -> tuple[fs.FileSystem, str]:
     try:
         if not place.startswith("s3://"):
             return fs.FileSystem.from_uri(place)
-        base, options = _split(place)
+        base, options = split_options(place)
         path = base.removeprefix("s3://").rstrip("/")
         if not path:
             raise ValueError("it names no bucket")
         return _s3(path.split("/")[0], options.removeprefix("?")), path
     except (ValueError, TypeError, OSError) as error:
         raise BadInput(f"{place!r} cannot be opened; name a folder or an s3:// URI ({error}).") from error
-
-
-def _split(uri: str) -> tuple[str, str]:
-    """A URI and the options at its end; another "?" belongs to a file's name, which is taken as it is."""
-    match = re.fullmatch(rf"(.*?)((?:\?(?:{'|'.join(OPTIONS)})=[^?]*)?)", uri, re.DOTALL)
-    assert match, uri
-    return match[1], match[2]
 
 
 def _s3(bucket: str, query: str) -> fs.S3FileSystem:
@@ -157,12 +160,15 @@ def _client(bucket: str, options: tuple[tuple[str, str], ...]) -> fs.S3FileSyste
 
 def _again(call: Callable[[], Value]) -> Value:
     """What a call gives, begun again with growing pauses while the store fails."""
+    end_s = time.monotonic() + PATIENCE_S
     for attempt in range(1, ATTEMPTS):
         try:
             return call()
         except FileNotFoundError:
             raise
         except OSError:
+            if time.monotonic() > end_s:
+                raise
             time.sleep(0.2 * 2**attempt)
     return call()
 
