@@ -11,8 +11,7 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ import dtcm
 from components.model_card import environment_lock, lineage, model_card
 from components.runs import Run, manifest_sha256
 from components.settings import redacted
-from components.storage import Folder
 from dtcm import bundle, config
 from dtcm.config import Experiment
 
@@ -40,6 +38,8 @@ SERVED_MODEL = Path(__file__).with_name("served_model.py")
 """Stored with a model as text; importing it outside of MLflow would set a model."""
 SYNCED = "dtcm.synced_records"
 """Tag of an MLflow run: how many records of metrics.jsonl it holds."""
+REGISTERED = "dtcm.registered"
+"""Tag of an MLflow run: name and version of its model, once all about it is said."""
 
 
 class Tracker:
@@ -64,13 +64,15 @@ class Tracker:
         except UNREACHABLE as error:
             if not self._complained:
                 reason = redacted(str(error)).splitlines()[0][:160]
-                print(f"MLflow cannot be reached ({reason}); training goes on and metrics.jsonl is kept.", flush=True)
+                print(f"MLflow cannot be reached ({reason}); metrics.jsonl keeps what it is to have.", flush=True)
             self._complained = True
             return False
         return True
 
     def finish(self, test: dict[str, float], files: dict[str, bytes]) -> str:
         """Log figures, result and model, register the model's version and close the run.
+
+        What an earlier call has done is not done again: a run has one version, and its alias is set once.
 
         Args:
             test: the test's figures, kept with the version as tags.
@@ -88,99 +90,41 @@ class Tracker:
 
     def _finish(self, test: dict[str, float], files: dict[str, bytes]) -> str:
         mlflow.set_tracking_uri(self.tracking_uri)
-        client = mlflow.MlflowClient(self.tracking_uri)
-        with mlflow.start_run(run_id=self.run_id), tempfile.TemporaryDirectory() as scratch:
-            for name in (self.run.folder / "report").names():
-                (Path(scratch) / name).write_bytes((self.run.folder / "report").read(name))
-            mlflow.log_artifacts(scratch, "report")
-            mlflow.log_text(config.to_json(self.run.experiment), "config.json")
-            lock, classes = environment_lock(), tuple(json.loads(files[bundle.CLASSES]))
-            origin = lineage(self.run, files, lock)
-            card = model_card(self.run, test, classes, origin)
-            texts = {"MODEL_CARD.md": card.encode(), "environment.lock": lock.encode()}
-            info = _log_model(self.run.experiment, files | texts)
-        name = model_name(self.run.experiment)
-        version = _register(client, name, info, self.run_id)
-        client.update_model_version(name, version, card)
-        figures = {key: f"{value:.6g}" for key, value in test.items() if "/" not in key}
-        for key, value in {**origin, **figures}.items():
-            client.set_model_version_tag(name, version, key, value)
-        client.set_registered_model_alias(name, "challenger", version)
+        client, name = mlflow.MlflowClient(self.tracking_uri), model_name(self.run.experiment)
+        known = client.search_model_versions(f"run_id = '{self.run_id}'")
+        version = str(known[0].version) if known else self._register(client, name, test, files)
+        if not known or REGISTERED not in client.get_run(self.run_id).data.tags:
+            client.set_registered_model_alias(name, "challenger", version)
+            client.set_tag(self.run_id, REGISTERED, f"{name} version {version}")
+        client.set_terminated(self.run_id)
         return f"{name} version {version}"
 
-
-class SweepTracker:
-    """Keeps the MLflow run of a sweep, the parent of its trials' runs, as far as the server can be reached."""
-
-    def __init__(self, folder: Folder, name: str, dataset: str, tracking_uri: str) -> None:
-        prepare(tracking_uri)
-        self.folder, self.name, self.dataset, self.tracking_uri = folder, name, dataset, tracking_uri
-        self._adopted: set[tuple[str, str]] = set()
-
-    def open(self, definition: dict[str, Any]) -> None:
-        """The sweep's run, made on first use; before any trial, so that these find database and experiment."""
-        with _tolerant("the sweep"):
-            client = mlflow.MlflowClient(self.tracking_uri)
-            if self.folder.has("mlflow.json"):
-                return client.set_terminated(self._run_id(), "RUNNING")
-            found = client.get_experiment_by_name(self.dataset)
-            experiment_id = found.experiment_id if found else _create_experiment(client, self.dataset)
-            tags = {"dataset": self.dataset, "sweep": self.name, "sweep_folder": self.folder.uri}
-            run_id = client.create_run(experiment_id, run_name=f"sweep {self.name}", tags=tags).info.run_id
-            values = {"method": definition["method"], "seeds": definition["seeds"], **definition["fields"]}
-            client.log_batch(run_id, params=[Param(key, json.dumps(value)) for key, value in values.items()])
-            self.folder.write("mlflow.json", json.dumps({"run_id": run_id}).encode())
-
-    def adopt(self, run: Folder, status: str = "") -> None:
-        """Make the MLflow run of a trial's run folder a child; with a status, close it where its process could not."""
-        if (run.uri, status) in self._adopted or not (self.folder.has("mlflow.json") and run.has("mlflow.json")):
-            return
-        with _tolerant("a trial"):
-            client = mlflow.MlflowClient(self.tracking_uri)
-            child = json.loads(run.read("mlflow.json"))["run_id"]
-            client.set_tag(child, "mlflow.parentRunId", self._run_id())
-            client.set_tag(child, "sweep", self.name)
-            if status:
-                client.set_terminated(child, status)
-        self._adopted.add((run.uri, status))
-
-    def close(self, figures: dict[str, float], challenger: str) -> None:
-        """Log figures, the report and the best configuration; the best trial's model becomes the challenger.
-
-        Args:
-            figures: of the best point.
-            challenger: name and version as `Tracker.finish` gives them; empty if there is none.
-        """
-        if not self.folder.has("mlflow.json"):
-            return
-        with _tolerant("the report of the sweep"), tempfile.TemporaryDirectory() as scratch:
-            client, report = mlflow.MlflowClient(self.tracking_uri), self.folder / "report"
-            client.log_batch(self._run_id(), metrics=[Metric(key, v, 0, 0) for key, v in figures.items()])
-            for name in report.names():
-                (Path(scratch) / name).write_bytes(report.read(name))
-            client.log_artifacts(self._run_id(), scratch, "report")
-            if challenger:
-                name, _, version = challenger.partition(" version ")
-                client.set_registered_model_alias(name, "challenger", version)
-            client.set_terminated(self._run_id())
-
-    def _run_id(self) -> str:
-        return json.loads(self.folder.read("mlflow.json"))["run_id"]
-
-
-@contextmanager
-def _tolerant(what: str) -> Generator[None]:
-    """A server that cannot be reached costs a sentence and nothing else."""
-    try:
-        yield
-    except (MlflowException, OSError) as error:
-        print(f"MLflow did not take {what} ({redacted(str(error)).splitlines()[0][:160]}).", flush=True)
+    def _register(self, client: mlflow.MlflowClient, name: str, test: dict[str, float], files: dict[str, bytes]) -> str:
+        """A new version, made as the last thing and with all that it says of itself."""
+        lock, classes = environment_lock(), tuple(json.loads(files[bundle.CLASSES]))
+        origin = lineage(self.run, files, lock)
+        card = model_card(self.run, test, classes, origin)
+        with mlflow.start_run(run_id=self.run_id), tempfile.TemporaryDirectory() as scratch:
+            for report in (self.run.folder / "report").names():
+                (Path(scratch) / report).write_bytes((self.run.folder / "report").read(report))
+            mlflow.log_artifacts(scratch, "report")
+            mlflow.log_text(config.to_json(self.run.experiment), "config.json")
+            texts = {"MODEL_CARD.md": card.encode(), "environment.lock": lock.encode()}
+            info = _log_model(self.run.experiment, files | texts)
+        _make_registered_model(client, name)
+        figures = {key: f"{value:.6g}" for key, value in test.items() if "/" not in key}
+        return str(
+            client.create_model_version(
+                name, info.model_uri, self.run_id, tags=origin | figures, description=card, model_id=info.model_id
+            ).version
+        )
 
 
 def prepare(tracking_uri: str) -> None:
     """Before MLflow is used: fewer retries and messages, and a folder for the database."""
-    # By default a server that is down would block every call for minutes.
+    # By default a server that is down, or hangs, would block every call for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -197,12 +141,14 @@ def _open_run(client: mlflow.MlflowClient, run: Run) -> tuple[str, int]:
     """The MLflow run of a run folder and how many records it holds; made on first use."""
     if run.folder.has("mlflow.json"):
         run_id = json.loads(run.folder.read("mlflow.json"))["run_id"]
-        tags = client.get_run(run_id).data.tags
+        data = client.get_run(run_id).data
         client.set_terminated(run_id, "RUNNING")
-        return run_id, int(tags.get(SYNCED, 0))
+        if not data.params:
+            _log_params(client, run_id, run.experiment)
+        return run_id, int(data.tags.get(SYNCED, 0))
     experiment, environment = run.experiment, json.loads(run.folder.read("environment.json"))
     found = client.get_experiment_by_name(experiment.data.name)
-    experiment_id = found.experiment_id if found else _create_experiment(client, experiment.data.name)
+    experiment_id = found.experiment_id if found else create_experiment(client, experiment.data.name)
     tags = {
         "dataset": experiment.data.name,
         "split": experiment.data.split,
@@ -216,14 +162,19 @@ def _open_run(client: mlflow.MlflowClient, run: Run) -> tuple[str, int]:
     run_id = client.create_run(
         experiment_id, run_name=run.name, tags={key: str(value) for key, value in tags.items()}
     ).info.run_id
-    params = [Param(name, str(value)) for name, value in config.flatten(experiment).items()]
-    client.log_batch(run_id, params=params)
+    # At once: a server that fails at the next call must not get a second run.
     run.folder.write("mlflow.json", json.dumps({"run_id": run_id}).encode())
+    _log_params(client, run_id, experiment)
     return run_id, 0
 
 
-def _create_experiment(client: mlflow.MlflowClient, name: str) -> str:
-    """A new experiment. Beside a SQLite database lie its artefacts too; a server knows where to put them."""
+def _log_params(client: mlflow.MlflowClient, run_id: str, experiment: Experiment) -> None:
+    params = [Param(name, str(value)) for name, value in config.flatten(experiment).items()]
+    client.log_batch(run_id, params=params)
+
+
+def create_experiment(client: mlflow.MlflowClient, name: str) -> str:
+    """The id of a new experiment. Beside a SQLite database lie its artefacts too; a server knows where to put them."""
     uri = client.tracking_uri
     beside = Path(uri.removeprefix("sqlite:///")).parent / "mlflow-artifacts" / name
     return client.create_experiment(name, artifact_location=str(beside) if uri.startswith("sqlite:") else None)
@@ -274,14 +225,12 @@ def _log_model(experiment: Experiment, files: dict[str, bytes]) -> Any:
         )
 
 
-def _register(client: mlflow.MlflowClient, name: str, info: Any, run_id: str) -> str:
-    """A new version of a registered model, which is made on first use."""
+def _make_registered_model(client: mlflow.MlflowClient, name: str) -> None:
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    return str(client.create_model_version(name, info.model_uri, run_id, model_id=info.model_id).version)
 
 
 def _version(package: str) -> str:

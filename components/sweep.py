@@ -16,11 +16,11 @@ import ray
 from components.cluster import cluster, prepare, workers_on
 from components.index import index
 from components.ledger import Ledger, locked
-from components.registry import SweepTracker
 from components.settings import Settings, in_ray_job
 from components.storage import Folder
 from components.sweep_plan import Sweep, corner_points, definition, factor_points, trial
 from components.sweep_state import sweep_folder
+from components.sweep_tracker import SweepTracker
 from components.sweep_trials import DRIVER_CPUS, Sweeping, reconcile, run_listed, search
 from components.workflow import check_experiment, find_videos
 from dtcm.errors import BadInput

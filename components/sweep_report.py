@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from components.ledger import Event, Ledger
-from components.registry import SweepTracker
 from components.settings import Settings
 from components.storage import Folder
 from components.sweep_plan import Sweep, factor_points, trial
 from components.sweep_state import best_trials, sweep_folder, wanted
+from components.sweep_tracker import SweepTracker
 from dtcm import config, figures
 from dtcm.config import Experiment
 from dtcm.tables import Counted, costs

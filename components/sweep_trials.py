@@ -21,10 +21,10 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from components.ledger import Ledger
-from components.registry import SweepTracker
 from components.settings import Settings, redacted
 from components.sweep_plan import Range, Sweep, Trial, trial
 from components.sweep_state import objective, run_of, score, validated, wanted
+from components.sweep_tracker import SweepTracker
 from components.workflow import train_test_register
 from dtcm.errors import BadInput
 from dtcm.step import total_epochs

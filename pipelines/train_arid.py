@@ -4,6 +4,7 @@ With no arguments: the built-in sample set, on this machine, in minutes. ARID it
 `python pipelines/train_arid.py --recipe arid-v1 --experiment.data.root /data/ARID`.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -39,9 +40,14 @@ def describe(result: Result) -> None:
     print(
         f"\n{describe_test(result.test)}\n"
         f"Run folder: {result.run.folder.uri}\n"
-        f"Registered: {result.model_version or 'not yet, MLflow could not be reached'}\n"
+        f"Registered: {result.model_version or _later(result)}\n"
         f"MLflow's page: mlflow server --backend-store-uri {redacted(result.tracking_uri)} --host 127.0.0.1 --port 5000"
     )
+
+
+def _later(result: Result) -> str:
+    place, uri = shlex.quote(result.run.folder.uri), shlex.quote(redacted(result.tracking_uri))
+    return f"not yet, MLflow could not be reached; later: python pipelines/register_run.py {place} --tracking-uri {uri}"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,12 @@ FORBIDDEN = {
     "components": {"tyro", "pipelines"},
 }
 ONLY_IMPORTERS = {
-    "mlflow": {"components/registry.py", "components/served_model.py", "components/versions.py"},
+    "mlflow": {
+        "components/registry.py",
+        "components/served_model.py",
+        "components/sweep_tracker.py",
+        "components/versions.py",
+    },
     "tyro": {
         "pipelines/audit_split.py",
         "pipelines/benchmark.py",
@@ -20,6 +25,7 @@ ONLY_IMPORTERS = {
         "pipelines/index_videos.py",
         "pipelines/predict_videos.py",
         "pipelines/promote_model.py",
+        "pipelines/register_run.py",
         "pipelines/reproduce_run.py",
         "pipelines/sweep_arid.py",
         "pipelines/compare_models.py",
