@@ -5,10 +5,12 @@ upload completes. A checkpoint is a folder whose `COMMITTED` file, written last,
 every other file; what lacks it, or does not match it, does not exist.
 """
 
+import errno
 import hashlib
 import json
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +19,12 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
-from dtcm.data.files import filesystem, is_uri, join, read_table
+from dtcm.data.files import filesystem, is_uri, join, read_bytes, read_table
+from dtcm.errors import BadInput
 
 COMMITTED = "COMMITTED"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""What a disk that is full, or a quota that is used up, answers."""
 
 
 @dataclass(frozen=True)
@@ -42,30 +47,33 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """The content of a file. Raises FileNotFoundError."""
-        system, path = filesystem(self.uri)
-        with system.open_input_stream(f"{path}/{name}") as stream:
-            return stream.read()
+        return read_bytes(join(self.uri, name))
 
     def read_table(self, name: str) -> pa.Table:
         """The table of a Parquet file. Raises FileNotFoundError."""
         return read_table(join(self.uri, name))
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file, whole or not at all, over an older one."""
+        """Write a file, whole or not at all, over an older one. Raises BadInput if the disk has no room for it."""
         system, path = filesystem(self.uri)
         if not self.is_local:
             with system.open_output_stream(f"{path}/{name}") as stream:
                 stream.write(content)
             return
         target = Path(path) / name
-        target.parent.mkdir(parents=True, exist_ok=True)
         draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             with draft.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(target)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            if error.errno in NO_ROOM:
+                raise _no_room(target, len(content)) from error
+            raise
         finally:
             draft.unlink(missing_ok=True)
 
@@ -149,3 +157,12 @@ def prune_checkpoints(checkpoints: Folder, latest: int, keep: int, best: int) ->
 
 def _name(step: int) -> str:
     return f"step_{step:08d}"
+
+
+def _no_room(target: Path, needed_bytes: int) -> BadInput:
+    folder = next(parent for parent in target.parents if parent.exists())
+    return BadInput(
+        f"There is no room for {target}: it takes {needed_bytes / 1e6:.3g} MB, and {folder} has "
+        f"{shutil.disk_usage(folder).free / 1e6:.3g} MB free, or its quota is used up; make room and run the same "
+        "command again, which goes on from the last checkpoint."
+    )
