@@ -36,6 +36,8 @@ class Settings:
     """Steps after which a checkpoint is written within an epoch too. 0: not by steps."""
     checkpoint_minutes: float = 10.0
     """Minutes after which a checkpoint is written within an epoch too. 0: not by time."""
+    max_unreadable_share: float = 0.01
+    """Training stops if more than this share of its videos can no longer be read (docs/faults.md)."""
     keep_checkpoints: int = 2
     """Latest checkpoints to keep, besides the one of the best epoch."""
 

@@ -16,15 +16,18 @@ import pyarrow as pa
 import ray
 import torch
 from ray.data import DataIterator, Dataset
+from ray.exceptions import RayTaskError
 
 from components.ingest import clip_range, subset
 from components.storage import Folder
 from dtcm import metrics
 from dtcm.bundle import FILES, Bundle, bundle_from_files
 from dtcm.config import DataConfig, Experiment
+from dtcm.data.container import UnreadableVideo
 from dtcm.data.leaks import leak_column
 from dtcm.data.transforms import load_clip
 from dtcm.data.views import Views, view_row
+from dtcm.errors import BadInput
 
 LEAK_FREE = ("clips", "top1", "top1_low", "top1_high", "top5")
 """Figures that are also given without the clips that share something with training."""
@@ -41,9 +44,14 @@ class Predictor:
         torch.set_num_threads(threads)
 
     def predict(self, files: dict[str, bytes], clips: DataIterator, batch: int) -> list[tuple[int, np.ndarray, float]]:
-        """Number, logits [C] and inconsistency of every clip of a stream, by the bundle of these files."""
+        """Number, logits [C] and inconsistency of every clip of a stream, by the bundle of these files.
+
+        Raises BadInput for a clip that cannot be read: a test that leaves it out would be another test.
+        """
         found, bundle = [], bundle_from_files(files, "cuda" if torch.cuda.is_available() else "cpu")
         for rows in clips.iter_batches(batch_size=batch, prefetch_batches=2):
+            if error := next(filter(None, rows["error"]), ""):
+                raise BadInput(f"{error} The test needs every clip: mend the file and run the same command again.")
             logits, inconsistency = bundle.predict(rows["clip"])
             found += zip(rows["number"].tolist(), logits.numpy(), inconsistency.tolist(), strict=True)
         return found
@@ -67,6 +75,8 @@ def predict_subset(
         A table sorted by video_id: video_id, class_name, label, predicted, logits (where several views are averaged,
         the logarithm of the mean probability), inconsistency, dv, and what the video shares with training (`leak`,
         empty if nothing; only for "test"). Its metadata tell how many clips were predicted in a second.
+
+    Raises BadInput if a video can no longer be read.
     """
     part, views = subset(manifest, name), views or Views()
     needs: dict[str, Any] = {"num_gpus": gpus_per_worker} if use_gpu else {"num_cpus": 1}
@@ -79,7 +89,10 @@ def predict_subset(
         predictor.predict.remote(files, _clips(part, experiment.data, views, rank, workers).iterator(), batch)
         for rank, predictor in enumerate(predictors)
     ]
-    found = sorted(chain(*ray.get(calls)), key=lambda row: row[0])
+    try:
+        found = sorted(chain(*ray.get(calls)), key=lambda row: row[0])
+    except RayTaskError as error:
+        raise error.cause if isinstance(error.cause, BadInput) else error from None
     speed = len(found) / (time.monotonic() - start_s)
     _, logits_VC, inconsistency_V = zip(*found, strict=True)
     logits_NC = _mean_over_views(np.stack(logits_VC), views.count)
@@ -138,7 +151,7 @@ def average_splits(tests: Sequence[dict[str, float]]) -> dict[str, float]:
 def _clips(part: pa.Table, data: DataConfig, views: Views, rank: int, world: int) -> Dataset:
     """The views of every video, each once: numbers r, r + W, ... where number V i + j is view j of video i.
 
-    Rows: number, clip uint8 [T, crop, crop, 3].
+    Rows: number, error (why the clip is none; empty for one that could be read), clip uint8 [T, crop, crop, 3].
     """
     videos = list(zip(part["path"].to_pylist(), part["frames"].to_pylist(), strict=True))
     count = len(range(rank, len(videos) * views.count, world))
@@ -149,7 +162,15 @@ def _clips(part: pa.Table, data: DataConfig, views: Views, rank: int, world: int
 def _view(row: Row, videos: list[tuple[str, int]], data: DataConfig, views: Views, rank: int, world: int) -> Row:
     number = rank + row["id"] * world
     path, total = videos[number // views.count]
-    return {"number": number, "clip": load_clip(path, view_row(total, data, views, number % views.count), data)}
+    try:
+        clip = load_clip(path, view_row(total, data, views, number % views.count), data)
+    except UnreadableVideo as error:
+        return {
+            "number": number,
+            "error": str(error),
+            "clip": np.zeros((data.frames, *[data.crop_px] * 2, 3), np.uint8),
+        }
+    return {"number": number, "error": "", "clip": clip}
 
 
 def _mean_over_views(logits_VC: np.ndarray, count: int) -> np.ndarray:

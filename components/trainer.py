@@ -8,10 +8,11 @@ from functools import partial
 
 import pyarrow as pa
 import ray.data
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
 from components.cluster import reserved
+from components.giving_up import GiveUp, in_words
 from components.halt import NOT_FINITE, check_not_halted
 from components.ingest import PlanShards, make_plan, subset
 from components.notice import STOP, NoticeConfig, check_not_stopped, run_stoppable
@@ -19,6 +20,7 @@ from components.runs import Run
 from components.settings import Settings
 from components.storage import Folder, latest_checkpoint
 from components.teachers import find_teachers
+from components.unreadable import check_budget, open_log
 from components.worker import Job, train_worker
 from dtcm import checkpoint
 from dtcm.options import check_training
@@ -27,8 +29,9 @@ from dtcm.options import check_training
 def train(run: Run, manifest: pa.Table, num_classes: int, settings: Settings, use_gpu: bool) -> None:
     """Train a run to its last epoch, from its last committed checkpoint if it has one.
 
-    Raises BadInput for options that cannot be, teachers that do not fit and a loss that is not finite, Stopped if told
-    to stop, and ray.train.TrainingFailedError if workers fail more often than the settings allow.
+    Raises BadInput for options that cannot be, teachers that do not fit, a loss that is not finite, a full disk and too
+    many videos that became unreadable, Stopped if told to stop, and ray.train.TrainingFailedError if workers fail more
+    often than the settings allow.
     """
     if next_step(run.checkpoints) >= make_plan(manifest, run.experiment).steps:
         return
@@ -37,6 +40,7 @@ def train(run: Run, manifest: pa.Table, num_classes: int, settings: Settings, us
     job = Job(run, manifest, num_classes, settings, find_teachers(run.experiment, class_names))
     run.folder.remove(NOT_FINITE)
     run.folder.remove(STOP)
+    log = open_log(run.folder, manifest, settings)
     streams = ["train", "val"] if subset(manifest, "val").num_rows else ["train"]
     trainer = TorchTrainer(
         partial(train_worker, job),
@@ -46,16 +50,20 @@ def train(run: Run, manifest: pa.Table, num_classes: int, settings: Settings, us
         ),
         # What a worker reads is decided rank by rank in PlanShards; these only name the streams.
         datasets={name: ray.data.range(1) for name in streams},
-        dataset_config=PlanShards(manifest, run.experiment, partial(next_step, run.checkpoints)),
+        dataset_config=PlanShards(manifest, run.experiment, partial(next_step, run.checkpoints), log),
         run_config=RunConfig(  # ty: ignore[invalid-argument-type]
             name="ray",
             storage_path=run.folder.uri,
             # Threads that spin while they wait for each other lose most of their time where decoders share the cores.
             worker_runtime_env={"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},  # ty: ignore[unknown-argument]
             failure_config=FailureConfig(max_failures=settings.max_failures),  # ty: ignore[invalid-argument-type]
+            callbacks=[GiveUp(partial(check_budget, run.folder, manifest, settings))],  # ty: ignore[invalid-argument-type]
         ),
     )
-    run_stoppable(run, trainer.fit)
+    try:
+        run_stoppable(run, trainer.fit)
+    except TrainingFailedError as error:
+        raise in_words(error) from error
     check_not_halted(run)
     check_not_stopped(run, next_step(run.checkpoints))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from components.registry import Tracker
 from components.runs import METRICS, Run
+from components.unreadable import note
 
 SAY_EVERY_S = 15
 """Longest silence while steps are being made."""
@@ -47,7 +48,7 @@ def _follow(run: Run, tracker: Tracker, steps: int, stop: threading.Event) -> No
             seen = min(seen, kept)
         new = records[seen:]
         if any(record["kind"] == "val" for record in new) or (new and time.monotonic() - said_s > SAY_EVERY_S):
-            print(_line(records, steps), flush=True)
+            print("  ".join(filter(None, (_line(records, steps), note(run.folder)))), flush=True)
             seen, said_s = len(records), time.monotonic()
         tracker.sync(records)
 

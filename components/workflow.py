@@ -22,6 +22,7 @@ from components.storage import folder_at
 from components.teachers import find_teachers
 from components.tester import predict_subset, read_bundle, score
 from components.trainer import best_weights, next_step, train
+from components.unreadable import counts
 from components.watch import watched
 from dtcm.bundle import CLASSES, bundle_files, bundle_from_files
 from dtcm.config import DataConfig, Experiment
@@ -82,7 +83,7 @@ def train_test_register(experiment: Experiment, settings: Settings) -> Result:
     _record_test(run, steps, test)
     write_report(run, manifest, predictions, bundle_from_files(files))
     version = tracker.finish(test, files) if tracker.sync(run.read_metrics()) else ""
-    close_run(run, {**test, "model_version": version})
+    close_run(run, {**test, "model_version": version, **counts(run.folder)})
     return Result(run, test, version, settings.mlflow_uri)
 
 

@@ -6,6 +6,7 @@ number of workers or of what ran before: a run that resumes in the middle of an 
 machines, sees the batches that it would have seen.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
@@ -16,7 +17,7 @@ from dtcm.config import DataConfig
 from dtcm.data import clips
 from dtcm.errors import BadInput
 
-EPOCH_ORDER, CLIP, BALANCED_ORDER = 0, 1, 2
+EPOCH_ORDER, CLIP, BALANCED_ORDER, REPLACEMENT = 0, 1, 2, 3
 """Purposes that keep the streams of random numbers apart."""
 
 T = TypeVar("T")
@@ -51,7 +52,7 @@ class Plan:
     epochs: int
     seed: int
     labels: tuple[int, ...] = ()
-    """Class of each training video; needed where `data.balanced`."""
+    """Class of each training video; needed where `data.balanced`, and for `replacements`."""
 
     def __post_init__(self) -> None:
         clips.check(self.data)
@@ -78,15 +79,23 @@ class Plan:
         """The global batch of a step, one row for each slot. Raises IndexError for a step not planned."""
         if not 0 <= step < self.steps:
             raise IndexError(f"step {step} of a plan of {self.steps} steps")
-        return [self._row(step, slot) for slot in range(self.batch)]
+        return [self._clip(step, slot, self._video(step, slot)) for slot in range(self.batch)]
 
-    def _row(self, step: int, slot: int) -> PlanRow:
+    def replacements(self, row: PlanRow) -> Iterator[PlanRow]:
+        """Clips of the other videos of a row's class for its place, in an order fixed by seed, step and slot."""
+        same = [video for video in np.flatnonzero(np.equal(self.labels, self.labels[row.video])) if video != row.video]
+        for video in _rng(self.seed, REPLACEMENT, row.step, row.slot).permutation(same):
+            yield self._clip(row.step, row.slot, int(video))
+
+    def _video(self, step: int, slot: int) -> int:
         epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
         if self.data.balanced:
             order = _balanced_order(self.labels, self.seed, epoch)
         else:
             order = _epoch_order(len(self.frame_counts), self.seed, epoch)
-        video = int(order[(step_of_epoch * self.batch + slot) % len(order)])
+        return int(order[(step_of_epoch * self.batch + slot) % len(order)])
+
+    def _clip(self, step: int, slot: int, video: int) -> PlanRow:
         data, total, rng = self.data, self.frame_counts[video], _rng(self.seed, CLIP, step, slot)
         start = clips.random_start(total, data.frames, data.stride, rng)
         return PlanRow(

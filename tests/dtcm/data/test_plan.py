@@ -142,6 +142,20 @@ def test_a_balanced_plan_needs_a_label_of_each_video():
         replace(BALANCED, labels=())
 
 
+def test_what_stands_in_for_a_clip_is_every_other_video_of_its_class_once_in_a_fixed_order():
+    orders = set()
+    for row in all_rows(BALANCED):
+        others = list(BALANCED.replacements(row))
+        assert sorted(other.video for other in others) == [
+            video for video in range(12) if LABELS[video] == LABELS[row.video] and video != row.video
+        ]
+        assert {(other.step, other.slot) for other in others} <= {(row.step, row.slot)}
+        assert all(max(other.frames) < COUNTS[other.video] for other in others)
+        assert others == list(pickle.loads(pickle.dumps(BALANCED)).replacements(row))
+        orders.add(tuple(other.video for other in others))
+    assert len(orders) > len(COUNTS)  # not always the same video
+
+
 def test_golden_rows():
     """A change of these rows changes every run: raise the version and say so in the changelog."""
     assert PLAN.rows(0) == GOLDEN_0
