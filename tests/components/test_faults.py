@@ -227,8 +227,9 @@ def test_more_unreadable_videos_than_allowed_stop_the_training_at_once(cluster, 
 
 def test_a_store_that_refuses_is_no_unreadable_video(cluster, tiny, trained, new_run, bucket_root, proxied_s3):
     proxy = proxied_s3(lambda *_: "403")
-    rows = trained.run.read_table("manifest.parquet").to_pylist()
-    manifest = pa.Table.from_pylist([row | {"path": f"{bucket_root}/tiny/x.mp4{proxy.options}"} for row in rows])
+    recorded = trained.run.read_table("manifest.parquet")
+    rows = [row | {"path": f"{bucket_root}/tiny/x.mp4{proxy.options}"} for row in recorded.to_pylist()]
+    manifest = pa.Table.from_pylist(rows, recorded.schema)
     log = unreadable.open_log(new_run.folder, manifest, Settings(max_unreadable_share=1.0))
     with pytest.raises(RayTaskError, match="ACCESS_DENIED"):
         train_clips(manifest, tiny, 0, 1, 0, log).take_all()

@@ -15,7 +15,6 @@ from components.storage import Folder
 from components.tester import predict_subset, read_bundle, score
 from components.workflow import describe_test, train_test_register
 from dtcm import config
-from dtcm.data.files import filesystem, list_files
 from dtcm.data.plan import centre_rows
 from dtcm.data.transforms import load_clip
 
@@ -23,20 +22,6 @@ from dtcm.data.transforms import load_clip
 @pytest.fixture
 def folder(trained):
     return Path(trained.run.folder.uri)
-
-
-def test_training_from_and_to_a_bucket_is_training_on_disk(cluster, s3, tiny, tiny_root, trained, tmp_path):
-    for file in list_files(str(tiny_root)):
-        system, path = filesystem(f"{s3}/{tmp_path.name}/tiny/{file.name}")
-        with system.open_output_stream(path) as stream:
-            stream.write((tiny_root / file.name).read_bytes())
-    experiment = config.with_overrides(tiny, {"data.root": f"{s3}/{tmp_path.name}/tiny"})
-    tracking = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    result = train_test_register(experiment, Settings(storage=f"{s3}/{tmp_path.name}/runs", tracking_uri=tracking))
-    assert result.run.folder.uri.startswith("s3://")
-    assert result.test | {"clips_per_s": 0} == trained.test | {"clips_per_s": 0}
-    weights = [run.model.read("model.safetensors") for run in (result.run, trained.run)]
-    assert weights[0] == weights[1]
 
 
 def losses(folder):
@@ -166,12 +151,3 @@ def test_nothing_registered_is_pickled(trained):
     names = {file.name for file in artifacts.rglob("*") if file.is_file()}
     assert "model.safetensors" in names
     assert not {name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".pth"))}
-
-
-@pytest.mark.slow
-def test_training_goes_on_while_mlflow_is_down(cluster, tiny, tmp_path, capsys):
-    settings = Settings(storage=str(tmp_path), tracking_uri="http://127.0.0.1:9")
-    finished = train_test_register(config.with_overrides(tiny, {"optim.epochs": 1}), settings)
-    assert finished.model_version == ""
-    assert len(losses(Path(finished.run.folder.uri))) == 3
-    assert "MLflow cannot be reached" in capsys.readouterr().out
