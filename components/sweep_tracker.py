@@ -9,9 +9,8 @@ from typing import Any
 
 import mlflow
 from mlflow.entities import Metric, Param
-from mlflow.exceptions import MlflowException
 
-from components.registry import create_experiment, prepare
+from components.registry import UNREACHABLE, create_experiment, prepare
 from components.settings import redacted
 from components.storage import Folder
 
@@ -80,5 +79,5 @@ def _tolerant(what: str) -> Generator[None]:
     """A server that cannot be reached costs a sentence and nothing else."""
     try:
         yield
-    except (MlflowException, OSError) as error:
+    except UNREACHABLE as error:
         print(f"MLflow did not take {what} ({redacted(str(error)).splitlines()[0][:160]}).", flush=True)

@@ -65,6 +65,8 @@ class Versions:
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return None
             raise BadInput(f"MLflow cannot be reached ({redacted(str(error)).splitlines()[0][:160]}).") from error
+        except SQLAlchemyError as error:
+            raise BadInput(f"MLflow cannot be reached ({redacted(str(error)).splitlines()[0][:160]}).") from error
         return Version(str(found.version), dict(found.tags))
 
     def set_champion(self, number: str) -> None:
