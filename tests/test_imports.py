@@ -43,6 +43,7 @@ ONLY_IMPORTERS = {
     "decord": {"dtcm/benchmarks.py"},
     "torchvision": {"dtcm/models/zoo.py", "dtcm/models/torchvision_import.py"},
     "transformers": {"dtcm/models/zoo.py"},
+    "triton": {"dtcm/models/curve_triton.py"},
 }
 
 

@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from dtcm.enhancement.frames import Learned
-from dtcm.models.enhancers import ZeroDCE, apply_curves
+from dtcm.models.curve import apply_curves
+from dtcm.models.enhancers import ZeroDCE
 
 
 class FrozenZeroDCE(Learned):

@@ -14,9 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dtcm.errors import BadInput
-
-ITERATIONS = 8
-"""Times that the curve is applied to itself (Sec. III-D)."""
+from dtcm.models.curve import ITERATIONS, apply_curves
 
 
 class Enhanced(NamedTuple):
@@ -37,27 +35,6 @@ def keyframes(frames: int, k: int) -> list[int]:
     if k < 1:
         raise BadInput(f"k is the number of frames that share a curve: choose 1 or more, not {k}.")
     return [start + min(k, frames - start) // 2 for start in range(0, frames, k)]
-
-
-def apply_curves(clip_BCTHW: Tensor, curves_BNCHW: Tensor, k: int) -> Tensor:
-    """Brighten each frame with the curve of its group: eight times x + r_i (x² - x) (Eq. 9-10).
-
-    The curve maps [0, 1] into [0, 1] for r in [-1, 1], in float32 too, so nothing is clamped.
-    """
-    whole = clip_BCTHW.shape[2] // k  # groups of k frames; what is left over is a shorter one
-    clip_parts = clip_BCTHW.split(whole * k, dim=2) if whole else (clip_BCTHW,)
-    curve_parts = curves_BNCHW.split(whole, dim=1) if whole else (curves_BNCHW,)
-    enhanced = [_apply_to_groups(x, r) for x, r in zip(clip_parts, curve_parts, strict=True)]
-    return torch.cat(enhanced, dim=2) if len(enhanced) > 1 else enhanced[0]
-
-
-def _apply_to_groups(clip_BCTHW: Tensor, curves_BNCHW: Tensor) -> Tensor:
-    """`apply_curves` where N groups of equal length make the clip."""
-    x = clip_BCTHW.unflatten(2, (curves_BNCHW.shape[1], -1))
-    for r_BNCHW in curves_BNCHW.chunk(ITERATIONS, dim=2):
-        r = r_BNCHW.transpose(1, 2).unsqueeze(3)  # broadcast over the group: never copied per frame
-        x = x + r * (x * x - x)
-    return x.flatten(2, 3)
 
 
 class Enhancer(nn.Module, ABC):
