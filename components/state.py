@@ -7,8 +7,10 @@ import torch
 from ray.train.torch import get_device
 from torch import nn
 
+from components.execution import agreed
 from components.runs import Run
 from dtcm import checkpoint, ema
+from dtcm.execution import PLAIN, Execution, prepared
 from dtcm.models.batchnorm import synchronized
 from dtcm.models.dtcm import DTCM, build
 from dtcm.recompute import recompute
@@ -37,6 +39,8 @@ class State:
     model: DTCM
     average: nn.Module | None
     optimizer: torch.optim.Optimizer
+    execution: Execution = PLAIN
+    """How its steps are computed."""
     progress: Progress = field(default_factory=Progress)
     best: bytes | None = None
     """The weights to use of the best epoch so far."""
@@ -63,12 +67,13 @@ class State:
 
 
 def begin(run: Run, num_classes: int, world: int, files: Mapping[str, bytes] | None) -> State:
-    """The state on this worker's device: of a checkpoint's files, or a new one.
+    """The state on this worker's device: of a checkpoint's files, or a new one. Every rank calls it.
 
     Raises RuntimeError if names or shapes do not fit.
     """
     experiment, device = run.experiment, get_device()
     model = build(experiment.model, num_classes, experiment.data.frames, experiment.data.crop_px)
+    execution = agreed(run, model, device)
     if world > 1:
         model = synchronized(model, device)
     model.to(device)
@@ -77,7 +82,8 @@ def begin(run: Run, num_classes: int, world: int, files: Mapping[str, bytes] | N
     average = ema.averaged(model) if experiment.optim.ema else None
     if experiment.optim.checkpointing:
         recompute(model)
-    state = State(model, average, make_optimizer(model, experiment.optim))
+    prepared(model, execution)
+    state = State(model, average, make_optimizer(model, experiment.optim), execution)
     if files is not None:
         values = checkpoint.unpack(files, model, state.optimizer, average)
         state.progress = Progress(values["step"], values["best_step"], tuple(values["best_score"]))

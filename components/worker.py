@@ -26,7 +26,7 @@ from components.ingest import make_plan, subset
 from components.runs import Run
 from components.saver import Saver
 from components.settings import Settings
-from components.state import begin
+from components.state import State, begin
 from components.storage import Folder, latest_checkpoint
 from components.teachers import load_teachers
 from dtcm import ema, metrics
@@ -84,6 +84,7 @@ class Worker:
             accumulate=optim.accumulate,
             clip_norm=optim.clip_norm,
             teachers=load_teachers(job.teachers, get_device()),
+            execution=self.state.execution,
         )
         self.trained: Trained | None = None
         self.parallel: nn.Module = self.state.model
@@ -163,7 +164,7 @@ class Worker:
         scores = {}
         if self.trained != "enhancer":  # in the first of two stages there is nothing to choose by
             if self.validation:
-                scores = _validate(self.state.used, self.validation, self.experiment.optim.batch)
+                scores = _validate(self.state, self.validation, self.experiment.optim.batch)
             self.state.choose(scores)
         self.records.append({**self.records[-1], "kind": "val", "time_s": time.time(), "metrics": scores})
         self._save()
@@ -211,14 +212,11 @@ class Worker:
             raise RuntimeError(f"A worker was told to end; step {self.progress.step} has its checkpoint.")
 
 
-def _validate(model: nn.Module, clips: DataIterator, batch: int) -> dict[str, float]:
+def _validate(state: State, clips: DataIterator, batch: int) -> dict[str, float]:
     """Figures over the validation part; each clip counts once, whatever the number of workers."""
-    model.eval()
-    found = [
-        (label, logits, inconsistency)
-        for rows in clips.iter_torch_batches(batch_size=batch, prefetch_batches=2)
-        for label, logits, inconsistency in zip(rows["label"].cpu(), *predict(model, rows["clip"]), strict=True)
-    ]
+    model, found = state.used.eval(), []
+    for rows in clips.iter_torch_batches(batch_size=batch, prefetch_batches=2):
+        found += zip(rows["label"].cpu(), *predict(model, rows["clip"], state.execution), strict=True)
     gathered: list[list[tuple[Tensor, Tensor, Tensor]]] = [[]] * dist.get_world_size()
     dist.all_gather_object(gathered, found)
     labels, logits, inconsistency = (torch.stack(column) for column in zip(*chain(*gathered), strict=True))

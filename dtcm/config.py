@@ -161,6 +161,13 @@ class OptimConfig:
     checkpointing: bool = False
     """Recompute the activations of enhancer and classifier blocks in the backward pass (Chen et al., 2016): the same
     gradients in less memory, for the time of one more forward pass."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """bf16: convolutions and linear layers in bfloat16, weights in float32. auto: on a GPU what is right and fastest
+    by a few steps before the training, kept for the run; on a CPU fp32."""
+    memory_format: Literal["auto", "contiguous", "channels-last"] = "auto"
+    """Layout of the classifier's clips. auto: on a GPU what is fastest; on a CPU contiguous."""
+    compile: Literal["auto", "off", "on"] = "auto"
+    """torch.compile. auto: on a GPU if that is faster; never with several workers, checkpointing or loss.supcon."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,11 @@ def check_training(experiment: Experiment, workers: int) -> None:
         (loss.distill >= 0, "loss.distill", "0 or more"),
         (loss.distill_temperature > 0, "loss.distill-temperature", "above 0"),
         (bool(loss.teachers) == (loss.distill > 0), "loss.distill", "above 0 with loss.teachers, and 0 without"),
+        (
+            optim.compile != "on" or compiles(experiment, workers),
+            "optim.compile",
+            "auto or off with several workers, optim.checkpointing or loss.supcon",
+        ),
         (loss.supcon >= 0, "loss.supcon", "0 or more"),
         (loss.supcon_temperature > 0, "loss.supcon-temperature", "above 0"),
     ]
@@ -29,3 +34,8 @@ def check_training(experiment: Experiment, workers: int) -> None:
             f"A batch of {optim.batch} cannot be computed in {optim.accumulate} parts by {workers} workers; "
             "raise --experiment.optim.batch or lower --experiment.optim.accumulate."
         )
+
+
+def compiles(experiment: Experiment, workers: int) -> bool:
+    """Whether torch.compile may be used: not with what watches or recomputes layers, nor with shared statistics."""
+    return workers == 1 and not experiment.optim.checkpointing and not experiment.loss.supcon

@@ -12,6 +12,7 @@ from dtcm.config import Experiment, LossConfig, OptimConfig
 from dtcm.contrast import head_input, supervised_contrastive
 from dtcm.data.transforms import to_model_input
 from dtcm.distill import Teachers, distillation
+from dtcm.execution import PLAIN, Execution, autocast
 from dtcm.losses import JointLoss, Trained, joint, spatio_temporal_consistency
 from dtcm.models.dtcm import DTCM
 
@@ -68,6 +69,7 @@ def train_step(
     accumulate: int = 1,
     clip_norm: float = 0.0,
     teachers: Teachers | None = None,
+    execution: Execution = PLAIN,
 ) -> dict[str, float]:
     """One step of Eq. 7 on uint8 clips; returns the total and every part, unweighted.
 
@@ -83,6 +85,7 @@ def train_step(
         accumulate: parts that the clips are computed in, at most B; workers exchange gradients after the last.
         clip_norm: longest norm of the gradient, which is returned too, as grad_norm; 0 for any.
         teachers: needed where the loss distils.
+        execution: the way that the model was prepared for (`dtcm.execution.prepared`).
     """
     device = next(model.parameters()).device
     optimizer.zero_grad(set_to_none=True)
@@ -91,7 +94,7 @@ def train_step(
     for number, (clips, labels) in enumerate(parts, start=1):
         clip_BCTHW, weight = to_model_input(clips, device), len(labels) / len(labels_B)
         with nullcontext() if number == accumulate else _without_exchange(model):
-            loss = _loss(model, clip_BCTHW, labels.to(device, non_blocking=True), config, trained, teachers)
+            loss = _loss(model, clip_BCTHW, labels.to(device, non_blocking=True), config, trained, teachers, execution)
             (loss.total * (share * weight)).backward()
         names = ["total", *loss.parts]
         values = values + weight * torch.stack([loss.total, *loss.parts.values()]).detach().float()
@@ -109,12 +112,13 @@ def _loss(
     config: LossConfig,
     trained: Trained,
     teachers: Teachers | None,
+    execution: Execution,
 ) -> JointLoss:
     """Eq. 7 and, where the classifier is trained, what is added to it beyond the paper."""
     bare = model.module if isinstance(model, DistributedDataParallel) else model
     contrasts = config.supcon > 0 and trained != "enhancer"
     watch = head_input(bare.get_submodule("classifier"), len(labels_B)) if contrasts else nullcontext([])
-    with autocast(clip_BCTHW.device), watch as features:
+    with autocast(clip_BCTHW.device, execution), watch as features:
         output = model(clip_BCTHW)
         taught_BC = teachers(clip_BCTHW) if teachers and trained != "enhancer" else None
     total, parts = joint(output, labels_B, clip_BCTHW, config, trained)
@@ -143,14 +147,13 @@ def dry_step(model: nn.Module, experiment: Experiment, clips: int) -> None:
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, clips_BTHWC: Tensor) -> Prediction:
-    """Logits and inconsistency of uint8 RGB clips [B, T, H, W, 3] by a model in eval mode, in float32."""
+def predict(model: nn.Module, clips_BTHWC: Tensor, execution: Execution = PLAIN) -> Prediction:
+    """Logits and inconsistency of uint8 RGB clips [B, T, H, W, 3] by a model in eval mode.
+
+    In float32 unless a training validates by the way that it steps: what a finished model says depends on no GPU.
+    """
     clip_BCTHW = to_model_input(clips_BTHWC, next(model.parameters()).device)
-    output = model(clip_BCTHW)
+    with autocast(clip_BCTHW.device, execution):
+        output = model(clip_BCTHW)
     inconsistency = spatio_temporal_consistency(output.enhanced, clip_BCTHW, reduction="none")
     return Prediction(output.logits.float().cpu(), inconsistency.float().cpu())
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 for the layers that stand it on a GPU, plain float32 on a CPU."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
