@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -21,18 +22,19 @@ from components.runs import open_run
 from components.settings import Settings
 from components.trainer import train
 from components.workflow import find_videos
-from dtcm.benchmarks import plain_step_times
-from dtcm.config import DataConfig, Experiment, with_overrides
+from dtcm.benchmarks import decode_clip, loop_beside_decoders, plain_step_times
+from dtcm.config import Experiment, with_overrides
 from dtcm.data.datasets import classes
 from dtcm.data.decode import decode_all
-from dtcm.data.plan import PlanRow
 from dtcm.data.transforms import load_clip
 
 TIMEOUT_S = 600.0
+RAYS_NICENESS = 15
+"""What Ray adds to the niceness of its workers, unless RAY_worker_niceness says otherwise."""
 
 
 def ray_ratios(experiment: Experiment, clips: int, steps: int) -> dict[str, float]:
-    """Ray Data's clips per second over the bare decoder's, and Ray Train's step over a plain one.
+    """Ray Data's clips per second over the bare decoder's, Ray Train's step over a plain one, two workers over one.
 
     Args:
         experiment: its data are decoded and its model is trained.
@@ -47,6 +49,7 @@ def ray_ratios(experiment: Experiment, clips: int, steps: int) -> dict[str, floa
             manifest = index(records, experiment.data, settings)
             figures = _decoding(manifest, experiment, clips)
             figures |= _training(manifest, experiment, len(classes(records)), settings)
+            figures |= _scaling(manifest, experiment, len(classes(records)), settings)
     return figures
 
 
@@ -84,9 +87,9 @@ def _decoding(manifest: pa.Table, experiment: Experiment, clips: int) -> dict[st
     rows = [row for step in range(plan.steps) for row in plan.rows(step)]
     cores = os.cpu_count() or 1
     with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
-        list(pool.map(_decode, paths[:cores], rows[:cores], [plan.data] * cores))
+        list(pool.map(decode_clip, paths[:cores], rows[:cores], [plan.data] * cores))
         start_s = time.perf_counter()
-        list(pool.map(_decode, [paths[row.video] for row in rows], rows, [plan.data] * len(rows), chunksize=8))
+        list(pool.map(decode_clip, [paths[row.video] for row in rows], rows, [plan.data] * len(rows), chunksize=8))
         bare_s = time.perf_counter() - start_s
     batches = iter(train_clips(manifest, planned, 0, 1, 0).iter_batches(batch_size=plan.batch, prefetch_batches=2))
     next(batches)
@@ -98,23 +101,56 @@ def _decoding(manifest: pa.Table, experiment: Experiment, clips: int) -> dict[st
     return {"bare_clips_per_s": bare, "ray_clips_per_s": with_ray, "decoding_ratio": with_ray / bare}
 
 
-def _decode(path: str, row: PlanRow, data: DataConfig) -> int:
-    torch.set_num_threads(1)
-    return load_clip(path, row, data).nbytes
-
-
 def _training(manifest: pa.Table, experiment: Experiment, num_classes: int, settings: Settings) -> dict[str, float]:
+    """The plain loops run as politely as Ray's workers do: other processes of the machine take time from both alike."""
     plan, part = make_plan(manifest, experiment), subset(manifest, "train").to_pylist()
+    paths, labels = ([row[column] for row in part] for column in ("path", "label"))
     batches = []
     for step in range(min(8, plan.steps)):
         rows = plan.rows(step)
-        clips = [torch.from_numpy(load_clip(part[row.video]["path"], row, plan.data)) for row in rows]
-        batches.append((torch.stack(clips), torch.tensor([part[row.video]["label"] for row in rows])))
-    plain_s = plain_step_times(experiment, num_classes, batches, plan.steps, threads=os.cpu_count() or 1)
+        clips = [torch.from_numpy(load_clip(paths[row.video], row, plan.data)) for row in rows]
+        batches.append((torch.stack(clips), torch.tensor([labels[row.video] for row in rows])))
+    endless = list(itertools.islice(itertools.cycle(range(len(batches))), plan.steps))
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=os.nice, initargs=(RAYS_NICENESS,)) as pool:
+        in_memory_s = pool.submit(_loop_in_memory, experiment, num_classes, batches, endless).result()
+        plain_s = pool.submit(loop_beside_decoders, experiment, num_classes, plan, paths, labels).result()
+    steps = _train(manifest, experiment, num_classes, settings)
+    waiting = sum(step["wait_s"] for step in steps) / sum(step["step_s"] for step in steps)
+    with_ray_s, plain_s, in_memory_s = (
+        statistics.median(times)
+        for times in ([step["step_s"] for step in steps], plain_s[plan.steps // 5 :], in_memory_s[plan.steps // 5 :])
+    )
+    return {
+        "step_ratio": with_ray_s / plain_s,
+        "in_memory_ratio": with_ray_s / in_memory_s,
+        "wait_share": waiting,
+        "train_clips_per_s": plan.batch / with_ray_s,
+    }
+
+
+def _scaling(manifest: pa.Table, experiment: Experiment, num_classes: int, settings: Settings) -> dict[str, float]:
+    """The same global batches by one worker and by two, one thread each."""
+    one_s, two_s = (
+        statistics.median(
+            step["step_s"]
+            for step in _train(
+                manifest, experiment, num_classes, replace(settings, run=f"{n}-workers", workers=n, threads=1)
+            )
+        )
+        for n in (1, 2)
+    )
+    return {"two_workers_ratio": one_s / two_s}
+
+
+def _train(manifest: pa.Table, experiment: Experiment, num_classes: int, settings: Settings) -> list[dict[str, float]]:
+    """What Ray Train records of each step; the first fifth warms up and is left out."""
     run = open_run(experiment, settings, manifest)
     train(run, manifest, num_classes, settings, use_gpu=torch.cuda.is_available())
     steps = [record["metrics"] for record in run.read_metrics() if record["kind"] == "train"]
-    warm = len(steps) // 5
-    plain, with_ray = (statistics.median(times[warm:]) for times in (plain_s, [step["step_s"] for step in steps]))
-    waiting = sum(step["wait_s"] for step in steps[warm:]) / sum(step["step_s"] for step in steps[warm:])
-    return {"plain_step_s": plain, "ray_step_s": with_ray, "step_ratio": with_ray / plain, "wait_share": waiting}
+    return steps[len(steps) // 5 :]
+
+
+def _loop_in_memory(
+    experiment: Experiment, num_classes: int, batches: list[tuple[torch.Tensor, torch.Tensor]], order: list[int]
+) -> list[float]:
+    return plain_step_times(experiment, num_classes, [batches[i] for i in order], threads=os.cpu_count() or 1)

@@ -10,6 +10,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
@@ -19,6 +20,7 @@ from ray.train import DataConfig as TrainDataConfig
 
 from components.unreadable import Unread, report
 from dtcm.config import DataConfig, Experiment
+from dtcm.data.clip_cache import ClipCache, cached_video
 from dtcm.data.container import UnreadableVideo
 from dtcm.data.files import is_uri
 from dtcm.data.plan import Plan, PlanRow, centre_rows, shard
@@ -45,6 +47,7 @@ class Video(NamedTuple):
     path: str
     label: int
     frames: int
+    sha256: str
 
 
 def subset(manifest: pa.Table, name: str) -> pa.Table:
@@ -60,7 +63,13 @@ def make_plan(manifest: pa.Table, experiment: Experiment) -> Plan:
 
 
 def train_clips(
-    manifest: pa.Table, experiment: Experiment, rank: int, world: int, start_step: int, log: Any = None
+    manifest: pa.Table,
+    experiment: Experiment,
+    rank: int,
+    world: int,
+    start_step: int,
+    log: Any = None,
+    cache: ClipCache | None = None,
 ) -> Dataset:
     """The clips of one worker, in the order of the plan, from a step to the end of training.
 
@@ -69,7 +78,8 @@ def train_clips(
     Rows: step, slot (place in the global batch), label, clip uint8 [T, crop, crop, 3].
     """
     plan, videos = make_plan(manifest, experiment), _videos(manifest, "train")
-    load = partial(_step_clips, plan=plan, videos=videos, rank=rank, world=world, start=start_step, log=log)
+    clip_of = partial(_step_clip, plan=plan, videos=videos, log=log, cache=cache)
+    load = partial(_step_clips, plan=plan, rank=rank, world=world, start=start_step, clip_of=clip_of)
     slots = len(range(rank, plan.batch, world))
     return clip_range(plan.steps - start_step, slots, experiment.data).flat_map(load)
 
@@ -96,10 +106,15 @@ class PlanShards(TrainDataConfig):
     """
 
     def __init__(
-        self, manifest: pa.Table, experiment: Experiment, next_step: Callable[[], int], log: Any = None
+        self,
+        manifest: pa.Table,
+        experiment: Experiment,
+        next_step: Callable[[], int],
+        log: Any = None,
+        cache: ClipCache | None = None,
     ) -> None:
         super().__init__()
-        self.log = log
+        self.log, self.cache = log, cache
         self.manifest = manifest
         self.experiment = experiment
         self.next_step = next_step
@@ -114,7 +129,7 @@ class PlanShards(TrainDataConfig):
 
     def _shard(self, name: str, rank: int, world: int) -> DataIterator:
         if name == "train":
-            clips = train_clips(self.manifest, self.experiment, rank, world, self.next_step(), self.log)
+            clips = train_clips(self.manifest, self.experiment, rank, world, self.next_step(), self.log, self.cache)
         else:
             clips = centre_clips(self.manifest, self.experiment, name, rank, world, self.log)
         # A split of one runs in an actor of its own, away from the training process.
@@ -133,21 +148,23 @@ def clip_range(count: int, clips_each: int, data: DataConfig) -> Dataset:
 
 def _videos(manifest: pa.Table, name: str) -> list[Video]:
     part = subset(manifest, name)
-    columns = (part[column].to_pylist() for column in ("video_id", "path", "label", "frames"))
+    columns = (part[column].to_pylist() for column in ("video_id", "path", "label", "frames", "sha256"))
     return [Video(*values) for values in zip(*columns, strict=True)]
 
 
-def _step_clips(number: Row, plan: Plan, videos: list[Video], rank: int, world: int, start: int, log: Any) -> list[Row]:
-    return [_step_clip(row, plan, videos, log) for row in shard(plan.rows(start + number["id"]), rank, world)]
+def _step_clips(
+    number: Row, plan: Plan, rank: int, world: int, start: int, clip_of: Callable[[PlanRow], Row]
+) -> list[Row]:
+    return [clip_of(row) for row in shard(plan.rows(start + number["id"]), rank, world)]
 
 
-def _step_clip(row: PlanRow, plan: Plan, videos: list[Video], log: Any) -> Row:
+def _step_clip(row: PlanRow, plan: Plan, videos: list[Video], log: Any, cache: ClipCache | None) -> Row:
     """The clip of a row of the plan, or of its first replacement that can be read."""
     unread: list[tuple[Video, str]] = []
     for taken in islice(chain([row], plan.replacements(row)), 1 + STAND_INS):
         video = videos[taken.video]
         try:
-            clip = load_clip(video.path, taken, plan.data)
+            clip = _clip(video, taken, plan.data, cache)
         except (UnreadableVideo, OSError) as error:
             unread.append((video, _reason(error, video, log)))
             continue
@@ -156,6 +173,11 @@ def _step_clip(row: PlanRow, plan: Plan, videos: list[Video], log: Any) -> Row:
         return {"step": row.step, "slot": row.slot, "label": video.label, "clip": clip}
     report(log, [_unread("train", row.step + 1, row.slot, *each, "") for each in unread])
     raise AssertionError("a clip that nothing can stand in for ends the training")
+
+
+def _clip(video: Video, row: PlanRow, data: DataConfig, cache: ClipCache | None) -> np.ndarray:
+    whole_THWC = cached_video(cache, video.path, video.sha256, video.frames, data) if cache else None
+    return load_clip(video.path, row, data, whole_THWC)
 
 
 def _centre_clip(

@@ -2,9 +2,12 @@
 
 import os
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from dtcm.data.clip_cache import ClipCache
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,16 @@ class Settings:
     """Training stops if more than this share of its videos can no longer be read (docs/faults.md)."""
     keep_checkpoints: int = 2
     """Latest checkpoints to keep, besides the one of the best epoch."""
+
+    cache_bytes: int = 0
+    """Most that decoded videos may take on the local disk of each machine, so that each is decoded once. 0: none."""
+    cache_dir: str = ""
+    """Folder of the decoded videos, on a local disk. Empty: dtcm-clips in the folder for temporary files."""
+
+    @property
+    def clip_cache(self) -> ClipCache | None:
+        """The cache of a training that begins now; None if there is to be none."""
+        return ClipCache(self.cache_dir, self.cache_bytes, time.time()) if self.cache_bytes else None
 
     @property
     def storage_uri(self) -> str:

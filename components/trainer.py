@@ -41,6 +41,7 @@ def train(run: Run, manifest: pa.Table, num_classes: int, settings: Settings, us
     run.folder.remove(NOT_FINITE)
     run.folder.remove(STOP)
     log = open_log(run.folder, manifest, settings)
+    begin = partial(next_step, run.checkpoints)
     streams = ["train", "val"] if subset(manifest, "val").num_rows else ["train"]
     trainer = TorchTrainer(
         partial(train_worker, job),
@@ -50,7 +51,7 @@ def train(run: Run, manifest: pa.Table, num_classes: int, settings: Settings, us
         ),
         # What a worker reads is decided rank by rank in PlanShards; these only name the streams.
         datasets={name: ray.data.range(1) for name in streams},
-        dataset_config=PlanShards(manifest, run.experiment, partial(next_step, run.checkpoints), log),
+        dataset_config=PlanShards(manifest, run.experiment, begin, log, settings.clip_cache),
         run_config=RunConfig(  # ty: ignore[invalid-argument-type]
             name="ray",
             storage_path=run.folder.uri,

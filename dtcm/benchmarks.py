@@ -2,24 +2,33 @@
 
 import itertools
 import multiprocessing
+import os
 import resource
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dtcm.config import Experiment
+from dtcm.canary import choose
+from dtcm.config import DataConfig, Experiment
 from dtcm.darkness import darkness, judge, mean_luma, sampled_indices
 from dtcm.data.decode import decode_all
+from dtcm.data.plan import Plan, PlanRow
+from dtcm.data.transforms import load_clip
 from dtcm.errors import BadInput
+from dtcm.execution import prepared
 from dtcm.models import create_enhancer
 from dtcm.models.dtcm import build
 from dtcm.seeding import seed_everything
 from dtcm.step import make_optimizer, train_step
+
+CLIPS_AHEAD = 256
+"""Clips that may be decoded or in work before their step, as in a training."""
 
 
 def enhancer_ratios(ks: Sequence[int], frames: int, size: int, device: str, rounds: int) -> dict[int, float]:
@@ -33,25 +42,53 @@ def enhancer_ratios(ks: Sequence[int], frames: int, size: int, device: str, roun
     with torch.inference_mode():
         calls: list[Callable[[], object]] = [lambda: zero_dce(clip_BCTHW, 1)]
         calls += [lambda k=k: light(clip_BCTHW, k) for k in ks]
-        base, *times = _medians_s(calls, rounds, device)
+        base, *times = medians_s(calls, rounds, device)
     return {k: value / base for k, value in zip(ks, times, strict=True)}
 
 
 def plain_step_times(
-    experiment: Experiment, num_classes: int, batches: Sequence[tuple[Tensor, Tensor]], steps: int, threads: int
+    experiment: Experiment, num_classes: int, batches: Iterable[tuple[Tensor, Tensor]], threads: int
 ) -> list[float]:
-    """Seconds of each training step on uint8 batches that lie in memory: what a step costs by itself."""
+    """Seconds from one training step on uint8 batches to the next, in a loop without any framework."""
     torch.set_num_threads(threads)
     seed_everything(experiment.seed)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = build(experiment.model, num_classes, experiment.data.frames, experiment.data.crop_px).to(device).train()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = build(experiment.model, num_classes, experiment.data.frames, experiment.data.crop_px)
+    execution = choose(model, experiment, device).execution
+    model = prepared(model.to(device).train(), execution)
     optimizer = make_optimizer(model, experiment.optim)
-    times_s = []
-    for clips, labels in itertools.islice(itertools.cycle(batches), steps):
-        start_s = time.perf_counter()
-        train_step(model, optimizer, clips, labels, experiment.loss)
-        times_s.append(time.perf_counter() - start_s)
+    times_s, last_s = [], time.perf_counter()
+    for clips, labels in batches:
+        train_step(model, optimizer, clips, labels, experiment.loss, execution=execution)
+        times_s.append(time.perf_counter() - last_s)
+        last_s += times_s[-1]
     return times_s
+
+
+def loop_beside_decoders(
+    experiment: Experiment, num_classes: int, plan: Plan, paths: Sequence[str], labels: Sequence[int]
+) -> list[float]:
+    """`plain_step_times` of a plan's steps with as many processes as cores decoding ahead, as a training has them."""
+    cores = os.cpu_count() or 1
+    rows = [row for step in range(plan.steps) for row in plan.rows(step)]
+    with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
+
+        def batches() -> Iterator[tuple[Tensor, Tensor]]:
+            ahead: deque[Future[np.ndarray]] = deque()
+            waiting = iter(rows)
+            for step in range(plan.steps):
+                for row in itertools.islice(waiting, CLIPS_AHEAD - len(ahead)):
+                    ahead.append(pool.submit(decode_clip, paths[row.video], row, plan.data))
+                clips = [torch.from_numpy(ahead.popleft().result()) for _ in range(plan.batch)]
+                yield torch.stack(clips), torch.tensor([labels[row.video] for row in plan.rows(step)])
+
+        return plain_step_times(experiment, num_classes, batches(), threads=cores)
+
+
+def decode_clip(path: str, row: PlanRow, data: DataConfig) -> np.ndarray:
+    """A clip, decoded with one thread."""
+    torch.set_num_threads(1)
+    return load_clip(path, row, data)
 
 
 def darkness_ratios(paths: Sequence[str], rounds: int = 5) -> dict[str, float]:
@@ -118,7 +155,8 @@ def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def _medians_s(calls: Sequence[Callable[[], object]], rounds: int, device: str) -> list[float]:
+def medians_s(calls: Sequence[Callable[[], object]], rounds: int, device: str) -> list[float]:
+    """Median seconds of each call; they take turns, so that other load on the machine meets all."""
     times_s: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds + 1):
         for call, taken in zip(calls, times_s, strict=True):

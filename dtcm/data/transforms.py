@@ -14,17 +14,26 @@ from dtcm.data.decode import Source, read_frames
 from dtcm.data.plan import PlanRow
 
 
-def load_clip(source: Source, row: PlanRow, data: DataConfig) -> np.ndarray:
+def load_clip(source: Source, row: PlanRow, data: DataConfig, whole_THWC: np.ndarray | None = None) -> np.ndarray:
     """The clip of a plan's row: decoded, cut to its centre if so configured, resized, cropped and perhaps mirrored.
 
-    Returns RGB uint8 [T, crop, crop, 3]. Raises UnreadableVideo.
+    Returns RGB uint8 [T, crop, crop, 3]. With all frames of the video at hand, `resized`, nothing is decoded.
+    Raises UnreadableVideo.
     """
-    size = (data.width_px, data.height_px)
+    if whole_THWC is not None:
+        crop_THWC = whole_THWC[:, row.y_px : row.y_px + data.crop_px, row.x_px : row.x_px + data.crop_px]
+        return crop_and_flip(crop_THWC[np.array(row.frames)], 0, 0, data.crop_px, row.flip)
     if data.centre_px:
-        frames_THWC = resize(centre_square(read_frames(source, row.frames), data.centre_px), size)
+        frames_THWC = resized(read_frames(source, row.frames), data)
     else:
-        frames_THWC = read_frames(source, row.frames, size)
+        frames_THWC = read_frames(source, row.frames, (data.width_px, data.height_px))
     return crop_and_flip(frames_THWC, row.x_px, row.y_px, data.crop_px, row.flip)
+
+
+def resized(frames_THWC: np.ndarray, data: DataConfig) -> np.ndarray:
+    """Frames as decoded in the size that clips are cropped from, of their centre if so configured."""
+    frames_THWC = centre_square(frames_THWC, data.centre_px) if data.centre_px else frames_THWC
+    return resize(frames_THWC, (data.width_px, data.height_px))
 
 
 def centre_square(frames_THWC: np.ndarray, side_px: int) -> np.ndarray:
