@@ -85,8 +85,8 @@ def test_a_wrong_gradient_is_seen_too(model, monkeypatch):
             return y.clone()
 
         @staticmethod
-        def backward(ctx, gradient):
-            return gradient / 2
+        def backward(ctx, *gradients):
+            return gradients[0] / 2
 
     right = canary.conv3d
     monkeypatch.setattr(canary, "conv3d", lambda *a: Halved.apply(y) if (y := right(*a)).dtype == torch.bfloat16 else y)
@@ -163,7 +163,8 @@ def test_a_step_follows_the_choice(model, execution):
     model.classifier.register_forward_pre_hook(lambda _, inputs: layouts.append(inputs[0]))
     found = predict(model, clips, execution).logits
     torch.testing.assert_close(found, plain, rtol=0.05, atol=0.05)
-    assert torch.equal(found, plain) == (execution.precision == "fp32" and torch.equal(found, plain))
+    if execution.precision == "bf16":
+        assert not torch.equal(found, plain)
     last = layouts[1].is_contiguous(memory_format=torch.channels_last_3d)
     assert last == (execution.memory_format == "channels-last")
     parts = train_step(

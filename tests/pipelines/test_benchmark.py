@@ -6,13 +6,14 @@ import sys
 sys.modules["ray"] = sys.modules["mlflow"] = None  # importing either now fails
 from pipelines import benchmark
 small = ["--frames=8", "--size=32", "--rounds=1", "--batch=2", "--step-frames=4", "--step-size=16"]
-sys.argv = ["benchmark.py", "--local", "--classifier=small3d", *small]
+sys.argv = ["benchmark.py", "--local", "--classifier=small3d", "--videos={videos}", *small]
 benchmark.main()
 """
 
 
-def test_local_measures_need_neither_ray_nor_mlflow():
-    done = subprocess.run([sys.executable, "-c", LOCAL], capture_output=True, text=True)
+def test_local_measures_need_neither_ray_nor_mlflow(tiny_root):
+    code = LOCAL.format(videos=tiny_root / "*" / "*.mp4")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     measured = [line for line in done.stdout.splitlines() if line.startswith("light enhancer at k=")]
     assert [line.split("k=")[1].split(" ")[0] for line in measured] == ["1", "2", "4", "8", "16"]

@@ -36,6 +36,12 @@ def cache_of(folder, limit_bytes=2**30, since_s=0.0):
     return ClipCache(str(folder), limit_bytes, since_s)
 
 
+def kept(cache, video, data=SIZE):
+    whole = cached_video(cache, *video, data)
+    assert whole is not None
+    return whole
+
+
 def file_bytes(video, data=SIZE):
     return 128 + video[2] * data.height_px * data.width_px * 3 + 4
 
@@ -46,8 +52,7 @@ def test_clips_are_bit_for_bit_those_without(videos, tmp_path, data):
     rows = [row for step in range(plan.steps) for row in plan.rows(step)]
     for row in rows:
         path, sha256, frames = videos[row.video]
-        whole = cached_video(cache_of(tmp_path), path, sha256, frames, data)
-        assert whole is not None
+        whole = kept(cache_of(tmp_path), (path, sha256, frames), data)
         assert np.array_equal(load_clip(path, row, data, whole), load_clip(path, row, data))
     assert {row.flip for row in rows} == {True, False}
     assert len(list(tmp_path.glob("*.npy"))) == 3
@@ -56,28 +61,28 @@ def test_clips_are_bit_for_bit_those_without(videos, tmp_path, data):
 def test_a_video_is_decoded_once(videos, tmp_path):
     copy = tmp_path / "video.mp4"
     shutil.copy(videos[0][0], copy)
-    first = cached_video(cache_of(tmp_path / "cache"), str(copy), *videos[0][1:], SIZE)
+    first = kept(cache_of(tmp_path / "cache"), (str(copy), *videos[0][1:]))
     copy.unlink()
-    again = cached_video(cache_of(tmp_path / "cache"), str(copy), *videos[0][1:], SIZE)
+    again = kept(cache_of(tmp_path / "cache"), (str(copy), *videos[0][1:]))
     assert np.array_equal(first, again)
 
 
 @pytest.mark.parametrize("damage", ["byte", "end", "empty"])
 def test_a_damaged_file_is_not_used(videos, tmp_path, damage):
     cache, video = cache_of(tmp_path), videos[0]
-    right = np.array(cached_video(cache, *video, SIZE))
+    right = np.array(kept(cache, video))
     file = next(tmp_path.glob("*.npy"))
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes({"byte": bytes(content), "end": bytes(content[:-100]), "empty": b""}[damage])
     clip_cache._checked.cache_clear()  # as in another process
-    assert np.array_equal(cached_video(cache, *video, SIZE), right)
+    assert np.array_equal(kept(cache, video), right)
 
 
 def test_what_earlier_trainings_left_makes_room_the_oldest_first(videos, tmp_path):
     limit = sum(file_bytes(video) for video in videos) - 1  # one too few for the three
     for video, used_s in zip(videos[:2], (2000, 1000), strict=True):
-        cached_video(cache_of(tmp_path, limit), *video, SIZE)
+        kept(cache_of(tmp_path, limit), video)
         newest = max(tmp_path.glob("*.npy"), key=lambda file: file.stat().st_mtime_ns)
         os.utime(newest, (used_s, used_s))
     older, oldest = sorted(tmp_path.glob("*.npy"), key=lambda file: -file.stat().st_atime)
@@ -97,8 +102,8 @@ def test_another_content_under_the_same_name_is_another_video(videos, tmp_path):
     cache, path = cache_of(tmp_path), str(tmp_path / "video.mp4")
     for source, sha256, frames in videos[:2]:
         shutil.copy(source, path)
-        whole = cached_video(cache, path, sha256, frames, SIZE)
-        assert np.array_equal(whole, cached_video(cache_of(tmp_path / "other"), source, sha256, frames, SIZE))
+        whole = kept(cache, (path, sha256, frames))
+        assert np.array_equal(whole, kept(cache_of(tmp_path / "other"), (source, sha256, frames)))
 
 
 def test_a_video_that_is_not_what_was_said_is_not_kept(videos, tmp_path):
