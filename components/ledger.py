@@ -67,16 +67,20 @@ class Ledger:
         return known
 
 
+class Taken(BadInput):
+    """Another process holds the lock."""
+
+
 @contextmanager
 def locked(folder: Folder, what: str) -> Generator[None]:
-    """Hold the lock of a folder. Raises BadInput, which names `what`, while another living process holds it."""
+    """Hold the lock of a folder. Raises Taken, which names `what`, while another living process holds it."""
     if folder.has("LOCK") and _lives(holder := json.loads(folder.read("LOCK"))):
-        raise BadInput(f"{what} is being run by process {holder['pid']} of {holder['host']}; wait for it to end.")
+        raise Taken(f"{what} is being run by process {holder['pid']} of {holder['host']}; wait for it to end.")
     token, ended = uuid.uuid4().hex, threading.Event()
     _write(folder, token)
     time.sleep(SETTLE_S)
     if json.loads(folder.read("LOCK"))["token"] != token:
-        raise BadInput(f"{what} has just been started by another process; wait for it to end.")
+        raise Taken(f"{what} has just been started by another process; wait for it to end.")
     beats = threading.Thread(target=_beat, args=(folder, token, ended), daemon=True)
     beats.start()
     try:

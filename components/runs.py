@@ -4,6 +4,7 @@ config.json         the experiment
 environment.json    commit, versions, hardware, command
 manifest.parquet    every video used, with hash, label and subset
 metrics.jsonl       a line per step, epoch and test: the record that MLflow is filled from
+initial.safetensors weights to begin with, where they were pre-trained
 checkpoints/        step_*/ with a COMMITTED file
 predictions.parquet one row per test clip
 report/             figures

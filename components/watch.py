@@ -17,8 +17,8 @@ SAY_EVERY_S = 15
 
 
 @contextmanager
-def watched(run: Run, tracker: Tracker, steps: int) -> Generator[None]:
-    """While the body trains, print its progress and mirror its records to MLflow."""
+def watched(run: Run, tracker: Tracker | None, steps: int) -> Generator[None]:
+    """While the body trains, print its progress and, where there is a tracker, mirror its records to MLflow."""
     stop = threading.Event()
     thread = threading.Thread(target=_follow, args=(run, tracker, steps, stop), daemon=True)
     thread.start()
@@ -29,7 +29,7 @@ def watched(run: Run, tracker: Tracker, steps: int) -> Generator[None]:
         thread.join()
 
 
-def _follow(run: Run, tracker: Tracker, steps: int, stop: threading.Event) -> None:
+def _follow(run: Run, tracker: Tracker | None, steps: int, stop: threading.Event) -> None:
     poll_s, file = 1 if run.folder.is_local else 15, RecordFile(run)
     file.read_on()
     seen, said_s, complained, stopping = len(file.records), time.monotonic(), False, False
@@ -50,7 +50,8 @@ def _follow(run: Run, tracker: Tracker, steps: int, stop: threading.Event) -> No
         if any(record["kind"] == "val" for record in new) or (new and time.monotonic() - said_s > SAY_EVERY_S):
             print("  ".join(filter(None, (_line(records, steps), note(run.folder)))), flush=True)
             seen, said_s = len(records), time.monotonic()
-        tracker.sync(records)
+        if tracker:
+            tracker.sync(records)
 
 
 class RecordFile:

@@ -14,10 +14,12 @@ import pyarrow.parquet as pq
 from components.cluster import cluster
 from components.index import index
 from components.ingest import make_plan
+from components.pretraining import initial_weights
 from components.registry import Tracker
 from components.report import write_report
 from components.runs import Run, close_run, open_run
 from components.settings import Settings
+from components.state import INITIAL
 from components.storage import folder_at
 from components.teachers import find_teachers
 from components.tester import predict_subset, read_bundle, score
@@ -63,6 +65,8 @@ def train_test_register(experiment: Experiment, settings: Settings) -> Result:
     with cluster(settings) as use_gpu:
         manifest = index(records, experiment.data, settings)
         run = open_run(experiment, settings, manifest)
+        if experiment.model.init == "synthetic" and not run.folder.has(INITIAL):
+            run.folder.write(INITIAL, initial_weights(experiment, names, settings, use_gpu))
         tracker = Tracker(run, settings.mlflow_uri)
         steps, begin = make_plan(manifest, experiment).steps, next_step(run.checkpoints)
         print(

@@ -75,6 +75,9 @@ class ModelConfig:
     """The action classifier; docs/models.md lists the names."""
     k: int = 4
     """Frames that share the curve of their keyframe (Eq. 10-11; paper: 4, studied: 1 to 16)."""
+    init: Literal["random", "synthetic"] = "random"
+    """What enhancer and classifier start from where no file is named. synthetic: from a training on videos that the
+    generator of the sample set draws without end (docs/pretraining.md; not in the paper)."""
     enhancer_weights: str = ""
     """Public checkpoint or safetensors file from which the enhancer starts."""
     classifier_weights: str = ""
@@ -158,6 +161,10 @@ class OptimConfig:
     ema: float = 0.0
     """Decay d of a moving average of the weights, which is then validated and tested in their place. Step t, from 1,
     averages with min(d, t/(9 + t)), so that early weights are forgotten. 0: none; 0.999 fits thousands of steps."""
+    pretrain_clips: int = 8000
+    """Synthetic videos that model.init synthetic pre-trains on, each seen once, in batches as of the training."""
+    pretrain_lr: float = 1e-3
+    """Learning rate with which it begins, to fall along half a cosine to 0."""
     checkpointing: bool = False
     """Recompute the activations of enhancer and classifier blocks in the backward pass (Chen et al., 2016): the same
     gradients in less memory, for the time of one more forward pass."""

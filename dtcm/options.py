@@ -6,7 +6,7 @@ from dtcm.errors import BadInput
 
 def check_training(experiment: Experiment, workers: int) -> None:
     """Raise BadInput for an option out of its range, and for a batch too small for its parts and workers."""
-    loss, optim = experiment.loss, experiment.optim
+    model, loss, optim = experiment.model, experiment.loss, experiment.optim
     # By what must hold: the fields, and how to say it.
     rules = [
         (0 <= optim.ema < 1, "optim.ema", "at least 0 and below 1"),
@@ -23,6 +23,9 @@ def check_training(experiment: Experiment, workers: int) -> None:
             "optim.compile",
             "auto or off with several workers, optim.checkpointing or loss.supcon",
         ),
+        (optim.pretrain_clips >= optim.batch, "optim.pretrain-clips", "optim.batch or more"),
+        (optim.pretrain_lr > 0, "optim.pretrain-lr", "above 0"),
+        (model.init == "random" or not model.classifier_weights, "model.init", "random with model.classifier-weights"),
         (loss.supcon >= 0, "loss.supcon", "0 or more"),
         (loss.supcon_temperature > 0, "loss.supcon-temperature", "above 0"),
     ]

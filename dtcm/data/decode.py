@@ -16,6 +16,7 @@ import torch
 from av.video.reformatter import VideoReformatter
 from torch.nn.functional import interpolate
 
+from dtcm.data import synthetic
 from dtcm.data.container import DECODER_ERRORS, Video, fetch, guarded, opened
 from dtcm.data.container import Kind as Kind
 from dtcm.data.container import Source as Source
@@ -78,12 +79,14 @@ def read_frames(source: Source, indices: Sequence[int], size: tuple[int, int] | 
     """The frames at the given indices, in the order given; an index may occur twice.
 
     Returns RGB uint8 [T, H, W, 3], resized to `size` = (width, height) if given: bilinear with
-    antialiasing, on uint8. Raises UnreadableVideo, also where the video has fewer frames than asked for,
-    and ValueError for no index or a negative one.
+    antialiasing, on uint8. Frames of a synthetic video are drawn. Raises UnreadableVideo, also where the
+    video has fewer frames than asked for, and ValueError for no index or a negative one.
     """
     unique, order = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
     if unique.size == 0 or unique[0] < 0:
         raise ValueError(f"frame indices must be a non-empty sequence of non-negative integers, not {indices}")
+    if isinstance(source, str) and synthetic.is_synthetic(source):
+        return _resized(synthetic.draw_frames(source, indices), size)
     video = fetch(source)
     with guarded(video.path):
         frames_THWC = _sought(video, lambda _: indices, size) if unique[-1] >= SOUGHT_FROM else None

@@ -23,6 +23,12 @@ def test_every_recipe_can_be_trained(name):
         ({"loss.distill": 1.0}, "loss.distill must be above 0 with loss.teachers, and 0 without"),
         ({"loss.teachers": ("a",)}, "loss.distill must be above 0 with loss.teachers, and 0 without"),
         ({"loss.supcon_temperature": 0.0}, "loss.supcon-temperature must be above 0"),
+        ({"optim.pretrain_clips": 3}, "optim.pretrain-clips must be optim.batch or more"),
+        ({"optim.pretrain_lr": 0.0}, "optim.pretrain-lr must be above 0"),
+        (
+            {"model.init": "synthetic", "model.classifier_weights": "kinetics.pth"},
+            "model.init must be random with model.classifier-weights",
+        ),
         ({"optim.accumulate": 3}, "A batch of 4 cannot be computed in 3 parts by 2 workers"),
     ],
 )
