@@ -32,6 +32,7 @@ def cluster(settings: Settings) -> Generator[bool]:
 def prepare() -> None:
     """Before Ray starts: leave the terminal to this project's own progress; Ray's logs stay in its session folder."""
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # the default adds seconds to a short run
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")  # the default's 60 fail on a busy machine
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -7,8 +7,8 @@ import torch
 import torch.distributed as dist
 
 from components.runs import Run
-from dtcm.canary import choose
-from dtcm.execution import PLAIN, Execution
+from dtcm.canary import NOTHING_TO_CHOOSE, choose
+from dtcm.execution import Execution
 from dtcm.models.dtcm import DTCM
 
 FILE = "execution.json"
@@ -32,8 +32,12 @@ def agreed(run: Run, model: DTCM, device: torch.device) -> Execution:
         choice = choose(model, run.experiment, device, dist.get_world_size(), before)
         found = [choice.execution]
         run.folder.write(FILE, json.dumps({**asdict(choice.execution), "why": choice.why}, indent=2).encode())
-        if device.type == "cuda" or choice.execution != PLAIN:
-            print(f"Steps: {choice.why}", flush=True)
     dist.broadcast_object_list(found, device=device)
     assert found[0] is not None
     return found[0]
+
+
+def described(run: Run) -> str:
+    """What was chosen and why, in a line; empty where there was nothing to choose, as on CPUs unless asked for."""
+    why = json.loads(run.folder.read(FILE))["why"] if run.folder.has(FILE) else ""
+    return f"Steps: {why}" if why and why != NOTHING_TO_CHOOSE else ""

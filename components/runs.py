@@ -2,6 +2,7 @@
 
 config.json         the experiment
 environment.json    commit, versions, hardware, command
+execution.json      precision, memory layout and compiler of the steps, and why
 manifest.parquet    every video used, with hash, label and subset
 metrics.jsonl       a line per step, epoch and test: the record that MLflow is filled from
 initial.safetensors weights to begin with, where they were pre-trained

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from itertools import takewhile
 from typing import Any
 
+from components.execution import described
 from components.registry import Tracker
 from components.runs import METRICS, Run
 from components.unreadable import note
@@ -33,6 +34,7 @@ def _follow(run: Run, tracker: Tracker | None, steps: int, stop: threading.Event
     poll_s, file = 1 if run.folder.is_local else 15, RecordFile(run)
     file.read_on()
     seen, said_s, complained, stopping = len(file.records), time.monotonic(), False, False
+    begun = False
     while not stopping:
         stopping, known = stop.wait(poll_s), len(file.records)
         try:
@@ -46,6 +48,10 @@ def _follow(run: Run, tracker: Tracker | None, steps: int, stop: threading.Event
         if kept < known:
             print(f"Training was taken up again from step {records[kept - 1]['step'] if kept else 0}.", flush=True)
             seen = min(seen, kept)
+        if records and not begun:
+            begun = True
+            if steps_are := described(run):
+                print(steps_are, flush=True)
         new = records[seen:]
         if any(record["kind"] == "val" for record in new) or (new and time.monotonic() - said_s > SAY_EVERY_S):
             print("  ".join(filter(None, (_line(records, steps), note(run.folder)))), flush=True)

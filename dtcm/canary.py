@@ -48,6 +48,10 @@ KNOWN_BAD: dict[str, Callable[[Version, Version], bool]] = {
 """What is known of versions of torch and cuDNN on NVIDIA's GPUs; each forbids bf16."""
 
 
+NOTHING_TO_CHOOSE = f"{PLAIN}: the plain way"
+"""Why, where there is one way only."""
+
+
 class Choice(NamedTuple):
     """The way to compute the steps of a run, and in one line why."""
 
@@ -83,12 +87,12 @@ def choose(
     if before is not None:
         before = replace(before, compile=before.compile and compiles(experiment, workers))
         if not (wrong := _wrong(model, experiment, device, workers, before)):
-            return Choice(before, f"{before}: as the run began")
+            return Choice(before, NOTHING_TO_CHOOSE if before == PLAIN else f"{before}: as the run began")
         fresh = choose(model, experiment, device, workers)
         return Choice(fresh.execution, f"{fresh.why}; the run began with {before}, refused now: {wrong}")
     ways, optim = _ways(experiment, device), experiment.optim
     if ways == [PLAIN] and (device.type == "cpu" or optim.compile != "auto"):
-        return Choice(PLAIN, f"{PLAIN}: the plain way")
+        return Choice(PLAIN, NOTHING_TO_CHOOSE)
     steps: dict[Execution, _Steps] = {}
     refused: dict[Execution, str] = {}
 
