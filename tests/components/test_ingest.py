@@ -50,7 +50,7 @@ def test_every_test_clip_comes_once_and_central(manifest, tiny, world):
 def test_a_worker_finds_the_same_clips_in_the_cache(manifest, tiny, tmp_path):
     settings = Settings(cache_bytes=2**30, cache_dir=str(tmp_path / "cache"))
     plain = train_clips(manifest, tiny, 0, 1, 0).take_all()
-    cached = train_clips(manifest, tiny, 0, 1, 0, settings.clip_cache).take_all()
+    cached = train_clips(manifest, tiny, 0, 1, 0, cache=settings.clip_cache).take_all()
     assert [(row["step"], row["slot"]) for row in cached] == [(row["step"], row["slot"]) for row in plain]
     assert all(np.array_equal(one["clip"], other["clip"]) for one, other in zip(cached, plain, strict=True))
     assert len(list((tmp_path / "cache").glob("*.npy"))) == subset(manifest, "train").num_rows
