@@ -52,10 +52,12 @@ def _follow(run: Run, tracker: Tracker | None, steps: int, stop: threading.Event
             begun = True
             if steps_are := described(run):
                 print(steps_are, flush=True)
-        new = records[seen:]
-        if any(record["kind"] == "val" for record in new) or (new and time.monotonic() - said_s > SAY_EVERY_S):
-            print("  ".join(filter(None, (_line(records, steps), note(run.folder)))), flush=True)
-            seen, said_s = len(records), time.monotonic()
+        ends = [place for place in range(seen + 1, len(records) + 1) if records[place - 1]["kind"] == "val"]
+        if not ends and len(records) > seen and time.monotonic() - said_s > SAY_EVERY_S:
+            ends = [len(records)]
+        for end in ends:
+            print("  ".join(filter(None, (_line(records[:end], steps), note(run.folder)))), flush=True)
+            seen, said_s = end, time.monotonic()
         if tracker:
             tracker.sync(records)
 

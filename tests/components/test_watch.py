@@ -4,7 +4,7 @@ import pytest
 from components.registry import Tracker
 from components.runs import Run
 from components.storage import Folder
-from components.watch import RecordFile
+from components.watch import RecordFile, watched
 from dtcm.config import Experiment
 from dtcm.data.records import MANIFEST
 
@@ -49,3 +49,25 @@ def test_records_that_are_made_again_are_not_sent_to_mlflow_again(run, tmp_path)
         assert tracker.sync(known)
     history = mlflow.MlflowClient(uri).get_metric_history(tracker.run_id, "train/total")
     assert sorted((point.step, point.value) for point in history) == [(step, 1 / step) for step in (1, 2, 3, 4, 5)]
+
+
+def test_every_epoch_has_its_line_however_many_have_ended_since_the_last_look(run, capsys):
+    def step(kind, number, epoch, **values):
+        metrics = {"total": 1.0, "step_s": 0.1, "wait_s": 0.0, **values}
+        return {"kind": kind, "step": number, "epoch": epoch, "time_s": 0.0, "metrics": metrics}
+
+    with watched(run, None, 3):
+        run.write_metrics(
+            [
+                step("train", 1, 1),
+                step("val", 1, 1, top1=0.25),
+                step("train", 2, 2),
+                step("val", 2, 2, top1=0.5),
+                step("train", 3, 3),
+            ]
+        )
+    first, second = capsys.readouterr().out.splitlines()
+    assert "epoch   1  step 1/3" in first
+    assert "val top-1 25.0 %" in first
+    assert "epoch   2  step 2/3" in second
+    assert "val top-1 50.0 %" in second
