@@ -150,6 +150,7 @@ def test_the_index_of_a_failing_store_is_that_of_the_disk(cluster, faulty_s3, s3
     assert index_files(there + options, f"{there}/index.parquet", Settings()).read == 0
 
 
+@pytest.mark.slow
 def test_an_index_that_is_killed_goes_on_where_it_was(cluster, tiny_root, tmp_path):
     """SIGKILL of the driver after its first write: the next run reads only what was not written down."""
     (tmp_path / "pile").mkdir()

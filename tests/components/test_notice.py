@@ -40,7 +40,15 @@ def test_a_signal_to_the_driver_becomes_a_notice_for_the_workers(run, number, st
     check_not_stopped(run, step=7)  # said once
 
 
-def test_a_second_signal_ends_at_once(run):
+@pytest.fixture
+def python_takes_ctrl_c():
+    """As in a shell; a process that was started in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_signal_ends_at_once(run, python_takes_ctrl_c):
     over = threading.Event()
 
     def train():

@@ -49,6 +49,7 @@ def folder(student, storage):
     return Folder(storage) / "synthetic" / "split1" / pretraining.run_name(ours)
 
 
+@pytest.mark.slow
 def test_pre_training_sees_every_clip_once_and_keeps_no_checkpoint(initial, folder):
     records = [json.loads(line) for line in folder.read("metrics.jsonl").splitlines()]
     assert [record["step"] for record in records if record["kind"] == "train"] == [1, 2]
@@ -58,6 +59,7 @@ def test_pre_training_sees_every_clip_once_and_keeps_no_checkpoint(initial, fold
     assert not {"checkpoints", "RUNNING", "LOCK"} & set(folder.names())
 
 
+@pytest.mark.slow
 def test_it_is_done_once_for_all_seeds(initial, student, storage, monkeypatch):
     monkeypatch.setattr(made, "train", lambda *_: pytest.fail("trained again"))
     again = with_overrides(student, {"optim.epochs": 1, "data.root": "elsewhere"})
@@ -69,6 +71,7 @@ def test_it_is_done_once_for_all_seeds(initial, student, storage, monkeypatch):
     }
 
 
+@pytest.mark.slow
 def test_who_needs_it_meanwhile_waits(student, folder, initial, tmp_path, monkeypatch):
     """The other process is a living one; it is finished by the time that this one has looked twice."""
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)

@@ -144,6 +144,7 @@ def test_in_a_bucket_too_a_file_is_made_once(s3, tmp_path):
 @pytest.fixture
 def model(trained):
     """A registered model of two versions with the trained one's artefact; the first is champion, set by hand."""
+    mlflow.set_tracking_uri(trained.tracking_uri)  # where MLflow looks for a version's model
     client = mlflow.MlflowClient(trained.tracking_uri)
     source = client.get_model_version(*trained.model_version.split(" version "))
     name = "gate"
@@ -204,6 +205,7 @@ def test_a_dry_run_writes_nothing(trained, model, tmp_path, monkeypatch):
     ],
 )
 def test_a_lineage_that_is_incomplete_or_untrue_is_refused(trained, tag, value, sentence):
+    mlflow.set_tracking_uri(trained.tracking_uri)  # where MLflow looks for a version's model
     client = mlflow.MlflowClient(trained.tracking_uri)
     source = client.get_model_version(*trained.model_version.split(" version "))
     true = {**source.tags, "git_dirty": "False", "git_commit": "a" * 40}

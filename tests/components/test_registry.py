@@ -44,6 +44,7 @@ def test_every_record_arrives_once_whoever_sends_it(run, tmp_path):
     assert mlflow.MlflowClient(uri).get_run(first.run_id).data.tags[SYNCED] == "702"
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_is_said_once_and_costs_nothing_but_the_delay(run, tmp_path, capsys):
     tracker = Tracker(run, "http://127.0.0.1:9")  # the discard port: nobody listens
     assert not tracker.sync(records(1))

@@ -253,6 +253,7 @@ def finished(process):
     return output
 
 
+@pytest.mark.slow
 def test_a_killed_training_worker(cluster, calm, experiment, tmp_path, in_background):
     result = in_background(train_test_register, experiment, settings(tmp_path))
     reached(tmp_path, experiment)

@@ -59,10 +59,12 @@ def started(events):
     return [event["point"]["model.k"] for event in events if event["event"] == "started"]
 
 
+@pytest.mark.slow
 def test_a_budget_of_trials_ends_the_sweep(swept):
     assert sorted(started(swept.events[0])) == [1, 4]
 
 
+@pytest.mark.slow
 def test_a_bad_trial_ends_itself_and_nothing_else(swept):
     assert states(swept.events[0]) == [(4, "finished")]
     (failed,) = [event for event in swept.events[0] if event["event"] == "failed"]
@@ -70,12 +72,14 @@ def test_a_bad_trial_ends_itself_and_nothing_else(swept):
     assert "belongs to another experiment" in failed["reason"]
 
 
+@pytest.mark.slow
 def test_the_same_command_does_what_is_missing_and_nothing_twice(swept):
     assert sorted(started(swept.events[1])) == [1, 1, 2, 4]
     assert sorted(states(swept.events[1])) == [(1, "finished"), (2, "finished"), (4, "finished")]
     assert "3 of 3 trials finished." in swept.text
 
 
+@pytest.mark.slow
 def test_a_trial_is_an_ordinary_run_and_the_ledger_has_its_figures(swept):
     trials = Ledger(sweep_folder(swept.sweep, swept.settings)).trials()
     for k, run in swept.runs().items():
@@ -85,12 +89,14 @@ def test_a_trial_is_an_ordinary_run_and_the_ledger_has_its_figures(swept):
         assert trials[run.name]["test"] == json.loads(run.folder.read("result.json"))
 
 
+@pytest.mark.slow
 def test_nothing_of_tune_and_no_lock_is_left(swept):
     assert sweep_folder(swept.sweep, swept.settings).names() == [
         "best.json", "mlflow.json", "report", "sweep.json", "trials.jsonl",
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_mlflow_has_a_parent_with_a_child_for_each_trial(swept):
     client = mlflow.MlflowClient(swept.settings.mlflow_uri)
     folder = sweep_folder(swept.sweep, swept.settings)
@@ -105,6 +111,7 @@ def test_mlflow_has_a_parent_with_a_child_for_each_trial(swept):
     assert all("train/total" in child.data.metrics and child.info.status == "FINISHED" for child in children)
 
 
+@pytest.mark.slow
 def test_the_challenger_is_the_best_trials_model(swept):
     best = from_json(sweep_folder(swept.sweep, swept.settings).read("best.json").decode())
     version = json.loads(swept.runs()[best.model.k].folder.read("result.json"))["model_version"]
@@ -113,6 +120,7 @@ def test_the_challenger_is_the_best_trials_model(swept):
     assert str(client.get_model_version_by_alias(name, "challenger").version) == number
 
 
+@pytest.mark.slow
 def test_a_sweep_of_that_name_with_other_fields_is_refused(swept):
     wider = Sweep("grid", swept.sweep.base, "factors", {"model.k": (1, 2, 8)}, (0,), 0, {})
     with pytest.raises(BadInput, match="begun with other fields"):

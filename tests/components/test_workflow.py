@@ -97,6 +97,7 @@ def test_the_evaluator_says_what_validation_said_of_the_best_epoch(trained, fold
     assert {name: again[name] for name in known} == pytest.approx({name: logged[name] for name in known}, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_two_workers_train_on_the_same_batches(trained, folder, tiny, tmp_path):
     other = train_test_register(tiny, Settings(workers=2, storage=str(tmp_path)))
     # torch's batch normalisation on a CPU is good to 1e-4 and AdamW's first steps follow signs, so the curves part.
