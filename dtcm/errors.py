@@ -7,6 +7,9 @@ class BadInput(ValueError):
     Entry points print the message without a traceback and exit with status 2.
     """
 
+    def __str__(self) -> str:
+        return " ".join(super().__str__().split())  # what a library says, quoted in it, may go over several lines
+
 
 class Stopped(Exception):
     """A training that was told to stop and did. Its message is one sentence that says how to go on."""

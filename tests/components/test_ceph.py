@@ -19,10 +19,12 @@ import boto3
 import pyarrow.parquet as pq
 import pytest
 
-from dtcm.data.files import filesystem, join, list_files, read_bytes
+from dtcm.data.files import filesystem, read_bytes
+from tests.support.processes import finished
+from tests.support.runs import upload
+from tests.support.servers import ROOT, free_ports
 
 pytestmark = [pytest.mark.ceph, pytest.mark.timeout(900)]
-ROOT = Path(__file__).parents[2]
 
 CONFIG = """
 [global]
@@ -54,14 +56,6 @@ rgw thread pool size = 16
 rgw crypt require ssl = false
 rgw override bucket index max shards = 1
 """
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +117,6 @@ def wait_for_port(port):
     raise TimeoutError(f"nothing listens at port {port}")
 
 
-def upload(folder, place):
-    for file in list_files(str(folder)):
-        system, path = filesystem(join(place, file.name))
-        with system.open_output_stream(path) as stream:
-            stream.write((folder / file.name).read_bytes())
-
-
 def start(script, *arguments):
     command = [sys.executable, "-m", f"pipelines.{script}", *map(str, arguments)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -161,9 +148,7 @@ def test_index_training_and_resume_on_s3_equal_those_on_disk(ceph, tiny_root, tm
 
     for root, out in (("s3://videos/tiny", "s3://runs/index.parquet"), (videos, tmp_path / "index.parquet")):
         process = start("index_videos", root, "--out", out)
-        output = process.communicate()[0]
-        assert process.returncode == 0, output
-        assert "24 videos can be used, 0 are in quarantine" in output
+        assert "24 videos can be used, 0 are in quarantine" in finished(process)
     system, path = filesystem("s3://runs/index.parquet")
     there, here = pq.read_table(path, filesystem=system), pq.read_table(tmp_path / "index.parquet")
     places = ["path", "modified_s"]

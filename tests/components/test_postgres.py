@@ -6,7 +6,6 @@ Needs Debian's package postgresql: `make test-postgres` installs it.
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from components.tester import read_bundle
 from dtcm.bundle import FILES
 from dtcm.gate import Limits
 from dtcm.metrics import probabilities
+from tests.support.servers import free_ports, mlflow_server
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(600)]
 PASSWORD = "planted-secret"
@@ -54,8 +54,7 @@ def postgres():
         shutil.chown(path, **who)
     options: dict[str, Any] = {**who, "cwd": home, "stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
     initdb = ["initdb", "-D", home / "data", "-U", "mlflow", "--auth=scram-sha-256", f"--pwfile={home / 'password'}"]
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     place = ["-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={home}"]
     server = None
     try:
@@ -83,7 +82,7 @@ def answers(uri):
 
 
 @pytest.fixture
-def address(postgres, s3, mlflow_server, tmp_path):
+def address(postgres, s3, tmp_path):
     """MLflow's server on that database."""
     bucket = f"{s3}/{tmp_path.name}"
     command = ("server", "--artifacts-destination", bucket, "--workers", "1")

@@ -9,6 +9,7 @@ from components.storage import Folder
 from dtcm import config
 from dtcm.config import DataConfig, Experiment
 from dtcm.data.records import MANIFEST
+from tests.support.runs import history_of
 
 
 @pytest.fixture
@@ -27,11 +28,6 @@ def records(steps):
     ]
 
 
-def curve(uri, run_id):
-    history = mlflow.MlflowClient(uri).get_metric_history(run_id, "train/total")
-    return [(point.step, point.value) for point in sorted(history, key=lambda point: point.step)]
-
-
 def test_every_record_arrives_once_whoever_sends_it(run, tmp_path):
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     first = Tracker(run, uri)
@@ -40,7 +36,7 @@ def test_every_record_arrives_once_whoever_sends_it(run, tmp_path):
     again = Tracker(run, uri)  # as after a restart
     assert again.sync(records(702))
     assert again.run_id == first.run_id
-    assert curve(uri, first.run_id) == [(step, 1 / step) for step in range(1, 703)]
+    assert history_of(first.run_id, uri) == [(step, 1 / step) for step in range(1, 703)]
     assert mlflow.MlflowClient(uri).get_run(first.run_id).data.tags[SYNCED] == "702"
 
 

@@ -16,11 +16,12 @@ from components.tester import read_bundle
 from components.versions import bundle_of
 from dtcm.bundle import FILES
 from dtcm.metrics import probabilities
+from tests.support.servers import mlflow_server
 
 pytestmark = pytest.mark.slow
 
 
-def test_mlflow_serves_the_model_on_loopback(trained, mlflow_server, tmp_path):
+def test_mlflow_serves_the_model_on_loopback(trained, tmp_path):
     name = trained.model_version.split(" ")[0]
     clips = np.random.default_rng(0).integers(0, 50, (2, 8, 24, 24, 3), dtype=np.uint8)
     expected = probabilities(read_bundle(trained.run.model).predict(clips).logits.numpy())
@@ -32,7 +33,7 @@ def test_mlflow_serves_the_model_on_loopback(trained, mlflow_server, tmp_path):
     assert np.array(answer["predictions"]) == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_server_with_artefacts_in_a_bucket_registers_and_gives_back(s3, trained, mlflow_server, tmp_path):
+def test_a_server_with_artefacts_in_a_bucket_registers_and_gives_back(s3, trained, tmp_path):
     folder = Folder(shutil.copytree(trained.run.folder.uri, tmp_path / "run").as_posix())
     folder.remove("mlflow.json")
     run = replace(trained.run, folder=folder)

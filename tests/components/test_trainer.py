@@ -19,6 +19,7 @@ from dtcm import checkpoint
 from dtcm.bundle import bundle_files
 from dtcm.config import with_overrides
 from dtcm.errors import BadInput
+from tests.support.runs import steps_of
 
 RECORDED = [7.155832767486572, 4.7687883377075195, 6.267956733703613]
 """Totals of the tiny run's first steps before any of the features was there."""
@@ -30,10 +31,6 @@ def copy_of(run, experiment, folder, step):
     shutil.copytree(Path(run.checkpoints.uri) / name, folder / "checkpoints" / name)
     shutil.copy(Path(run.folder.uri) / "metrics.jsonl", folder)
     return Run(folder.name, Folder(str(folder)), experiment)
-
-
-def steps_of(run):
-    return [record for record in run.read_metrics() if record["kind"] == "train"]
 
 
 @pytest.fixture(scope="module")

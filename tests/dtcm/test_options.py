@@ -6,9 +6,18 @@ from dtcm.options import check_training
 from dtcm.recipes import RECIPES
 
 
+def refusal(experiment, workers):
+    """What is said against an experiment; nothing where it can be."""
+    try:
+        check_training(experiment, workers)
+    except BadInput as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_recipe_can_be_trained(name):
-    check_training(RECIPES[name](), workers=4)
+    assert refusal(RECIPES[name](), workers=4) == ""
 
 
 @pytest.mark.parametrize(
@@ -33,11 +42,11 @@ def test_every_recipe_can_be_trained(name):
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(changes, sentence):
-    with pytest.raises(BadInput) as error:
-        check_training(with_overrides(Experiment(), changes), workers=2)
-    assert sentence in str(error.value)
-    assert "\n" not in str(error.value)
+    said = refusal(with_overrides(Experiment(), changes), workers=2)
+    assert sentence in said
+    assert "\n" not in said
 
 
 def test_as_many_parts_as_each_workers_clips_are_allowed():
-    check_training(with_overrides(Experiment(), {"optim.accumulate": 2}), workers=2)
+    assert refusal(with_overrides(Experiment(), {"optim.accumulate": 2}), workers=2) == ""
+    assert refusal(with_overrides(Experiment(), {"optim.accumulate": 2}), workers=3) != ""

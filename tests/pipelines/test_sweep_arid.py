@@ -1,13 +1,9 @@
 import json
 import os
 import shlex
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import pytest
 import yaml
@@ -16,10 +12,10 @@ from dtcm import config
 from dtcm.errors import BadInput
 from pipelines import sweep_arid, train_arid
 from pipelines.command_line import read_config
+from tests.support.processes import finished
+from tests.support.servers import RAY, ROOT, start_ray
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(900)
-RAY = Path(sys.executable).with_name("ray")
 
 
 def test_help_explains_sweeps_limits_and_every_field(capsys):
@@ -86,44 +82,6 @@ def test_what_is_no_experiment_is_not_taken_for_one(tmp_path, content):
         read_config(str(tmp_path / "config.json"))
 
 
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-@pytest.fixture(scope="module")
-def standing_cluster(tmp_path_factory):
-    """Environment of a head node with a dashboard on loopback, stopped by ending its own process."""
-    gcs, dashboard, agent, client = free_ports(4)
-    folder = tempfile.mkdtemp(prefix="ray-")
-    environment = os.environ | {
-        "RAY_AUTH_MODE": "disabled",
-        "PATH": f"{RAY.parent}{os.pathsep}{os.environ['PATH']}",
-        "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}",
-        "HOME": str(tmp_path_factory.mktemp("home")),
-        "GCS": f"127.0.0.1:{gcs}",
-    }
-    head = subprocess.Popen(
-        [
-            RAY, "start", "--head", "--block", f"--port={gcs}", "--num-cpus=4", "--dashboard-host=127.0.0.1",
-            f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}",
-            f"--ray-client-server-port={client}", f"--temp-dir={folder}", "--disable-usage-stats",
-        ],
-        env={name: value for name, value in environment.items() if name != "RAY_ADDRESS"}, cwd=ROOT,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
-    for line in head.stdout or ():
-        if "Ray runtime started" in line:
-            break
-    yield environment
-    os.killpg(head.pid, signal.SIGKILL)
-    head.wait()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def small(tiny, storage):
     """Flags that come after a manifest's own and make its sweep a matter of seconds: one tiny trial."""
     values = {
@@ -136,13 +94,27 @@ def small(tiny, storage):
     return shlex.join(f"--{name}={value}" for name, value in values.items())
 
 
+def run(command, environment):
+    """The output of a command that ends well."""
+    pipes: dict = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return finished(subprocess.Popen(command, cwd=ROOT, env=environment, **pipes))
+
+
+def events(sweeps):
+    """What the only weekly sweep below a folder says it did."""
+    (folder,) = [path for path in sweeps.iterdir() if path.name.startswith("weekly-20")]
+    return [json.loads(line)["event"] for line in (folder / "trials.jsonl").read_text().splitlines()]
+
+
 @pytest.mark.slow
 def test_the_command_line_of_the_cron_job_sweeps_on_a_standing_cluster(standing_cluster, tiny, tmp_path):
     cron = yaml.safe_load((ROOT / "infra" / "kuberay" / "cronjob-sweep.yaml").read_text())
     (container,) = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     line = f"{container['args'][0].strip()} {small(tiny, tmp_path)}"
-    check(subprocess.run([*container["command"], line], cwd=ROOT, env=standing_cluster, capture_output=True, text=True))
-    check_folder(tmp_path / tiny.data.name / "sweeps")
+    assert "1 of 13 trials finished." in run([*container["command"], line], standing_cluster)
+    sweeps = tmp_path / tiny.data.name / "sweeps"
+    assert events(sweeps) == ["started", "finished"]
+    assert not list(sweeps.rglob("LOCK"))
 
 
 @pytest.mark.slow
@@ -150,32 +122,16 @@ def test_the_entry_point_of_the_ray_cron_job_sweeps_as_a_job(standing_cluster, t
     cron = yaml.safe_load((ROOT / "infra" / "kuberay" / "raycronjob-sweep.yaml").read_text())
     line = f"{cron['spec']['jobTemplate']['entrypoint'].strip()} {small(tiny, tmp_path)}"
     submit = [RAY, "job", "submit", "--working-dir", ".", "--", *shlex.split(line)]
-    check(subprocess.run(submit, cwd=ROOT, env=standing_cluster, capture_output=True, text=True))
-    check_folder(tmp_path / tiny.data.name / "sweeps")
-
-
-def check(done):
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 of 13 trials finished." in done.stdout
-
-
-def check_folder(sweeps):
-    (folder,) = [path for path in sweeps.iterdir() if path.name.startswith("weekly-20")]
-    events = [json.loads(line)["event"] for line in (folder / "trials.jsonl").read_text().splitlines()]
-    assert events == ["started", "finished"]
+    assert "1 of 13 trials finished." in run(submit, standing_cluster)
+    sweeps = tmp_path / tiny.data.name / "sweeps"
+    assert events(sweeps) == ["started", "finished"]
     assert not list(sweeps.rglob("LOCK"))
 
 
 @pytest.mark.slow
 def test_a_sweep_goes_on_without_a_node_that_is_lost(standing_cluster, tiny, tmp_path):
     environment = standing_cluster | {"RAY_ADDRESS": standing_cluster["GCS"]}
-    node = subprocess.Popen(
-        [RAY, "start", "--block", f"--address={standing_cluster['GCS']}", "--num-cpus=4", "--disable-usage-stats"],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
-    for line in node.stdout or ():
-        if "Ray runtime started" in line:
-            break
+    node = start_ray(f"--address={standing_cluster['GCS']}", **environment)
     (tmp_path / "k.yaml").write_text("method: factors\nfields: {model.k: [1, 2]}\n")
     more = f"--sweep={tmp_path / 'k.yaml'} --limits.trials=3 --limits.concurrent=3 --experiment.optim.epochs=8"
     sweep = subprocess.Popen(

@@ -1,0 +1,1 @@
+"""Tests, each beside what it tests; `support` is what several of them use."""

@@ -1,0 +1,96 @@
+"""Store and disk fail while a training runs, and its result is that of the undisturbed one."""
+
+import itertools
+import os
+import subprocess
+
+import pytest
+
+from components.settings import Settings
+from components.storage import Folder, latest_checkpoint
+from components.workflow import train_test_register
+from dtcm.config import with_overrides
+from dtcm.data.files import list_files
+from dtcm.errors import BadInput
+from tests.support.runs import assert_undisturbed
+
+
+def faults_of_a_bad_day(number, command, path, turns, throttled, outage):
+    """Every 15th request fails somehow, first reads of videos are throttled, the first checkpoint finds no store."""
+    if command == "PUT" and "step_00000003/optimizer" in path:
+        return next(outage, None)
+    if command == "GET" and ".mp4" in path and (throttle := next(throttled, None)):
+        return throttle
+    return next(turns) if number % 15 == 0 else None
+
+
+@pytest.mark.parametrize("dead_s", [5.0, pytest.param(30.0, marks=pytest.mark.slow)])
+def test_a_store_that_throttles_fails_stalls_and_dies_shows_in_nothing(
+    cluster, tiny, trained, bucket_root, proxied_s3, tmp_path, dead_s
+):
+    plan = {
+        "turns": itertools.chain(
+            ["500", "503", "cut", "half", "stall"], itertools.cycle(["500", "503", "cut", "half"])
+        ),
+        "throttled": iter(["503"] * 5),
+        "outage": iter(["dead"]),
+    }
+    proxy = proxied_s3(lambda *request: faults_of_a_bad_day(*request, **plan), dead_s=dead_s)
+    experiment = with_overrides(tiny, {"data.root": f"{bucket_root}/tiny{proxy.options}", "data.dataset": "tiny"})
+    tracking = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    settings = Settings(storage=f"{bucket_root}/runs{proxy.options}", tracking_uri=tracking)
+    result = train_test_register(experiment, settings)
+    assert {fault for _, _, fault in proxy.failures} == {"500", "503", "cut", "half", "stall", "dead"}
+    assert sum(fault == "503" for _, _, fault in proxy.failures) > 5
+    _, refused, _ = next(failure for failure in proxy.failures if failure[2] == "dead")
+    assert ("PUT", refused) in proxy.answered  # after the store had come back
+    assert_undisturbed(result, trained)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mounts a file system of a given size; gives its folder, and a way to make it larger."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(size_bytes, *options):
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", ",".join([f"size={size_bytes}", *options]), "tmpfs", place], check=True
+        )
+        return place
+
+    yield mount
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_full_disk_is_one_sentence_and_no_half_file(small_disk):
+    place = small_disk(1_048_576)
+    folder = Folder(str(place))
+    folder.write("file", b"old" * 1000)
+    with pytest.raises(
+        BadInput, match=r"no room for .*/disk/file: it takes 2 MB, and .*/disk has 1\.04 MB free"
+    ) as error:
+        folder.write("file", bytes(2_000_000))
+    assert "\n" not in str(error.value)
+    assert folder.read("file") == b"old" * 1000
+    assert os.listdir(place) == ["file"]
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_ends_the_run_which_goes_on_when_there_is_room(
+    cluster, tiny, trained, small_disk, tmp_path
+):
+    checkpoint_bytes = sum(file.bytes for file in list_files((trained.run.checkpoints / "step_00000003").uri))
+    place = small_disk(int(1.6 * checkpoint_bytes) + 500_000)
+    settings = Settings(storage=str(place), tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    with pytest.raises(BadInput, match=r"no room for .*step_00000006.*make room and run the same command again"):
+        train_test_register(tiny, settings)
+    (folder,) = place.glob("*/split1/*")
+    found = latest_checkpoint(Folder(str(folder / "checkpoints")))
+    assert found is not None
+    assert found[0] == 3
+    assert not [*folder.glob(".*"), *(folder / "checkpoints").rglob(".*")]  # no draft takes the room
+    small_disk(2**28, "remount")
+    assert_undisturbed(train_test_register(tiny, settings), trained)

@@ -1,0 +1,80 @@
+"""Processes are killed while a run trains; what comes out is what comes out of a run that was left in peace.
+
+Real processes and signals. When to kill is decided by what is seen in the run folder, never by time.
+"""
+
+import os
+import signal
+
+import pytest
+
+from components.workflow import train_test_register
+from tests.support.processes import below, finished, processes, stopped_at, wait_for
+from tests.support.survival import STEPS, assert_same, committed, find_run, raylet_of, reached, settings
+
+pytestmark = pytest.mark.timeout(900)  # a run, its loss, and the rest of the run
+
+
+@pytest.mark.slow
+def test_a_killed_training_worker(cluster, calm, experiment, tmp_path, in_background):
+    result = in_background(train_test_register, experiment, settings(tmp_path))
+    reached(tmp_path, experiment)
+    (worker,) = below(os.getpid(), "RayTrainWorker")
+    assert stopped_at(worker, "RayTrainWorker")
+    assert committed(tmp_path, experiment)[-1] < STEPS
+    os.kill(worker, signal.SIGKILL)
+    assert_same(result().run, calm)
+
+
+@pytest.mark.slow
+def test_a_killed_data_worker(cluster, calm, experiment, tmp_path, in_background):
+    result = in_background(train_test_register, experiment, settings(tmp_path))
+    wait_for(lambda: find_run(tmp_path, experiment), "the run folder")
+    decoding = wait_for(
+        lambda: next((pid for pid in below(os.getpid(), "_step_clips") if stopped_at(pid, "_step_clips")), None),
+        "a process that decodes",
+    )
+    assert STEPS not in committed(tmp_path, experiment)
+    os.kill(decoding, signal.SIGKILL)
+    assert_same(result().run, calm)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["with the training worker", "without it"])
+def test_a_killed_raylet(calm, experiment, nodes, command, tmp_path, which):
+    address, raylets = nodes
+    driver = command(calm, f"--settings.ray-address={address}")
+    reached(tmp_path / "runs", experiment)
+    carrier = raylet_of(raylets, "RayTrainWorker")
+    (other,) = raylets.keys() - {carrier}
+    (worker,) = below(carrier, "RayTrainWorker")
+    os.kill(worker, signal.SIGSTOP)
+    assert committed(tmp_path / "runs", experiment)[-1] < STEPS
+    os.kill(carrier if which == "with the training worker" else other, signal.SIGKILL)
+    os.kill(worker, signal.SIGCONT)
+    finished(driver)
+    assert_same(find_run(tmp_path / "runs", experiment), calm)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("everything", [False, True], ids=["driver", "everything"])
+def test_a_killed_driver_and_the_same_command_again(calm, experiment, command, tmp_path, everything):
+    """Everything is driver, raylet, GCS, dashboard, training and data workers, at once."""
+    driver = command(calm)
+    reached(tmp_path / "runs", experiment)
+    started = [driver.pid, *below(driver.pid)]
+    for pid in started:  # all stand still, so that none sees another die
+        os.kill(pid, signal.SIGSTOP)
+    for word in ("gcs_server", "raylet/raylet", "RayTrainWorker"):
+        assert below(driver.pid, word)
+    assert committed(tmp_path / "runs", experiment)[-1] < STEPS
+    for pid in started if everything else [driver.pid]:
+        os.kill(pid, signal.SIGKILL)
+    for pid in set(started) & processes().keys():
+        os.kill(pid, signal.SIGCONT)
+    assert driver.wait() == -signal.SIGKILL
+    wait_for(lambda: not set(started) & processes().keys(), "the end of what the driver had started")
+    output = finished(command(calm))
+    for promised in (", from step ", "Test:", "chance", "Run folder:", "Registered:", "MLflow's page:"):
+        assert promised in output
+    assert_same(find_run(tmp_path / "runs", experiment), calm)

@@ -1,0 +1,59 @@
+"""Seeing, stopping and awaiting what processes do."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+DEADLINE_S = 400
+
+
+def wait_for(condition, what):
+    """What a condition gives as soon as it is true of anything."""
+    end_s = time.monotonic() + DEADLINE_S
+    while time.monotonic() < end_s:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"waited {DEADLINE_S} s for {what}")
+
+
+def processes():
+    """Parent and command line of every living process; a worker of Ray names there what it does."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+                if state != "Z":
+                    found[int(folder.name)] = (int(parent), (folder / "cmdline").read_text().replace("\0", " "))
+            except OSError:
+                continue
+    return found
+
+
+def below(root, word="", of=None):
+    """Pids of the processes that a process started, and they in turn, whose command lines contain a word."""
+    known = of or processes()
+    children = [pid for pid, (parent, _) in known.items() if parent == root]
+    deeper = [pid for child in children for pid in below(child, word, known)]
+    return [pid for pid in children if word in known[pid][1]] + deeper
+
+
+def stopped_at(pid, word):
+    """Stop a process; whether it then is what it was taken for. It goes on if not."""
+    try:
+        os.kill(pid, signal.SIGSTOP)
+        if word in processes()[pid][1]:
+            return True
+        os.kill(pid, signal.SIGCONT)
+    except (ProcessLookupError, KeyError):
+        pass
+    return False
+
+
+def finished(process):
+    """The output of a process that ends well."""
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    return output
