@@ -1,8 +1,8 @@
 """Ray Data reads every file completely, once; what each gave is kept in a journal and never read again.
 
 Each worker decodes in a child process that can be killed, so a decoder that crashes or hangs costs one
-file and not the run. Rows come back one by one and are written down within a second, so a kill loses the
-files that were being read and no more.
+file and not the run. Rows come back as soon as about a second's work is done and are written down within
+another, so a kill loses no more than the files of these two seconds.
 """
 
 import functools
@@ -11,8 +11,9 @@ import io
 import sys
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -33,8 +34,10 @@ from dtcm.data.files import is_uri, read_bytes
 from dtcm.data.fingerprint import fingerprint_indices, from_thumbnails, thumbnails
 from dtcm.data.records import FACTS
 
-FILES_PER_TASK = 32
+FILES_PER_TASK = 128
 """Enough to hide what a task costs by itself, few enough that a lost machine costs little."""
+GROUP_BYTES = 2**22
+"""What was read is handed on when so much was: about a second's work, so that handing on costs next to nothing."""
 JOURNAL_S = 1.0
 """At most so long is a result not yet written down."""
 FOR_NOW = frozenset({"missing", "crashed", "timed-out", "unreachable"})
@@ -81,21 +84,37 @@ def audit_files(
     return known, len(new)
 
 
-def audit(file: Row, timeout_s: float) -> Row:
-    """A file (path, bytes, modified_s) read in this worker's child process, as a row of AUDITED."""
-    good = {"kind": "", "reason": ""}
+def audit_each(files: Iterable[Row], timeout_s: float) -> Iterator[Row]:
+    """The files (path, bytes, modified_s) as rows of AUDITED, read one after the other in this worker's child process.
+
+    The child begins with the next file while the row of the last is still dealt with.
+    """
+    left, handed = deque(files), deque[tuple[Row, Future[Row]]]()
+    while left or handed:
+        while left and len(handed) < 2:
+            file = left.popleft()
+            handed.append((file, _begin(file["path"])))
+        file, reading = handed.popleft()
+        found = _found(reading, timeout_s)
+        if found["kind"] in ("crashed", "timed-out"):
+            _end_child()
+            left.extendleft(following for following, _ in reversed(handed))
+            handed.clear()
+        yield file | found
+
+
+def _found(reading: Future[Row], timeout_s: float) -> Row:
+    """The facts of a file that the child reads by now, or the kind of failure and the reason."""
     try:
-        return file | good | _child().submit(read_facts, file["path"]).result(timeout_s)
+        return {"kind": "", "reason": ""} | reading.result(timeout_s)
     except UnreadableVideo as error:
-        return file | {"kind": error.kind, "reason": error.reason}
+        return {"kind": error.kind, "reason": error.reason}
     except BrokenProcessPool:
-        bad = {"kind": "crashed", "reason": "the decoder crashed"}
+        return {"kind": "crashed", "reason": "the decoder crashed"}
     except FutureTimeoutError:
-        bad = {"kind": "timed-out", "reason": f"decoding took more than {timeout_s:g} s"}
+        return {"kind": "timed-out", "reason": f"decoding took more than {timeout_s:g} s"}
     except OSError as error:
-        return file | {"kind": "unreachable", "reason": f"the file cannot be fetched ({error})"}
-    _end_child()
-    return file | bad
+        return {"kind": "unreachable", "reason": f"the file cannot be fetched ({error})"}
 
 
 def read_facts(path: str) -> Row:
@@ -152,16 +171,35 @@ LOOKS += [(fingerprint_indices, _thumbnail)]
 
 
 def stream(files: list[Row], timeout_s: float) -> Iterator[Row]:
-    """The files (path, bytes, modified_s) as rows of AUDITED, each as soon as it is read."""
+    """The files (path, bytes, modified_s) as rows of AUDITED, soon after each is read."""
     if not files:
         return
     workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
     blocks = max(min(len(files), 4 * workers), len(files) // FILES_PER_TASK)
     rows = ray.data.from_items(files, override_num_blocks=min(len(files), blocks))
-    rows.context.target_max_block_size = 1  # a block is handed on with every row, not at the end of its task
-    audited = rows.map(functools.partial(audit, timeout_s=timeout_s))
+    rows.context.target_max_block_size = 1  # a block is handed on with every group, not at the end of its task
+    # By default a task waits at every other group until the driver has fetched it, which takes tenths of a second.
+    rows.context._max_num_blocks_in_streaming_gen_buffer = FILES_PER_TASK
+    read = functools.partial(_audit_groups, timeout_s=timeout_s)
+    audited = rows.map_batches(read, batch_size=None, batch_format="pyarrow")
     for block in audited.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from cast(pa.Table, block).to_pylist()
+
+
+def _audit_groups(files: pa.Table, timeout_s: float) -> Iterator[pa.Table]:
+    """A task's files as rows of AUDITED, in groups.
+
+    Sizes of files make the groups, and not time: a task that Ray repeats has to give the same ones.
+    """
+    found, size = [], 0
+    for row in audit_each(files.to_pylist(), timeout_s):
+        found.append(row)
+        size += row["bytes"]
+        if size >= GROUP_BYTES:
+            yield pa.Table.from_pylist(found, AUDITED)
+            found, size = [], 0
+    if found:
+        yield pa.Table.from_pylist(found, AUDITED)
 
 
 def _progress(rows: Iterator[Row], total: int, known: int) -> Iterable[Row]:
@@ -183,6 +221,14 @@ def _progress(rows: Iterator[Row], total: int, known: int) -> Iterable[Row]:
 def _child() -> ProcessPoolExecutor:
     """This worker's child process, for all videos until one of them breaks it."""
     return process_pool(1)
+
+
+def _begin(path: str) -> Future[Row]:
+    try:
+        return _child().submit(read_facts, path)
+    except BrokenProcessPool:  # it died of the file before, which knows, or of nothing that it was told to do
+        _end_child()
+        return _child().submit(read_facts, path)
 
 
 def _end_child() -> None:

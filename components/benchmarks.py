@@ -56,16 +56,16 @@ def ray_ratios(experiment: Experiment, clips: int, steps: int) -> dict[str, floa
 def index_ratio(paths: Sequence[str], videos: int) -> float:
     """Videos per second of the index over those of decoding alone, both in as many processes as there are cores.
 
-    Both go over the same files until `videos` were read; neither counts its start.
+    Both go over the same files until `videos` were read, as politely as Ray's workers do; neither counts its start.
     """
     cores = os.cpu_count() or 1
     files = [str(Path(path).resolve()) for path, _ in zip(itertools.cycle(paths), range(videos), strict=False)]
-    with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(cores, get_context("spawn"), initializer=os.nice, initargs=(RAYS_NICENESS,)) as pool:
         list(pool.map(_decode_whole, files[: 8 * cores]))
         start_s = time.perf_counter()
         list(pool.map(_decode_whole, files, chunksize=8))
         bare_s = time.perf_counter() - start_s
-    rows = [{"path": path, "bytes": 0, "modified_s": 0.0} for path in files]
+    rows = [{"path": path, "bytes": Path(path).stat().st_size, "modified_s": 0.0} for path in files]
     with cluster(Settings()):
         list(stream(rows[: 32 * cores], TIMEOUT_S))
         start_s = time.perf_counter()

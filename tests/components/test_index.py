@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components import audit as audit_module
-from components.audit import audit, audit_files, key
+from components.audit import audit_each, audit_files, key
 from components.index import index, index_files
 from components.settings import Settings
 from components.storage import Folder
@@ -22,9 +22,10 @@ from dtcm.config import DataConfig
 from dtcm.darkness import darkness
 from dtcm.data.datasets import load
 from dtcm.data.decode import decode_all
-from dtcm.data.files import filesystem, join, list_files
 from dtcm.data.records import MANIFEST, QUARANTINE
 from dtcm.errors import BadInput
+from tests.support.processes import wait_for
+from tests.support.runs import upload
 
 
 @pytest.fixture
@@ -127,13 +128,6 @@ def test_bad_places_are_refused_in_one_sentence(cluster, tmp_path):
         index_files(str(tmp_path), str(tmp_path / "m.csv"), Settings())
 
 
-def upload(root, place):
-    for file in list_files(str(root)):
-        system, path = filesystem(join(place, file.name))
-        with system.open_output_stream(path) as stream:
-            stream.write((root / file.name).read_bytes())
-
-
 def without_place(table):
     return table.drop_columns([name for name in ("path", "modified_s") if name in table.column_names])
 
@@ -184,22 +178,41 @@ def signal_decoder(number):
         os.kill(pid, number)
 
 
-def test_a_decoder_that_hangs_costs_one_video(good):
-    assert audit(good, 60)["reason"] == ""
+def outcomes(files, timeout_s=60):
+    return [(row["path"], row["kind"]) for row in audit_each(files, timeout_s)]
+
+
+@pytest.fixture
+def three(tiny_root):
+    names = ("Left_1_1.mp4", "Left_1_2.mp4", "Left_2_1.mp4")
+    return [{"path": str(tiny_root / "Left" / name), "bytes": 1, "modified_s": 0.0} for name in names]
+
+
+def test_a_decoder_that_hangs_costs_one_video(three):
+    first, second, third = (file["path"] for file in three)
+    assert outcomes(three) == [(first, ""), (second, ""), (third, "")]
     signal_decoder(signal.SIGSTOP)
-    row = audit(good, 1)
-    assert (row["kind"], row["reason"]) == ("timed-out", "decoding took more than 1 s")
-    assert audit(good, 60)["reason"] == ""
+    rows = list(audit_each(three, 5))
+    assert rows[0]["reason"] == "decoding took more than 5 s"
+    assert [(row["path"], row["kind"]) for row in rows] == [(first, "timed-out"), (second, ""), (third, "")]
 
 
-def test_a_decoder_that_crashes_costs_one_video(good):
-    assert audit(good, 60)["reason"] == ""
+def test_a_decoder_that_crashes_costs_one_video(three):
+    first, second, third = (file["path"] for file in three)
+    assert outcomes(three) == [(first, ""), (second, ""), (third, "")]
     signal_decoder(signal.SIGSTOP)  # so that it cannot be done before it is killed
     with ThreadPoolExecutor() as threads:
-        waiting = threads.submit(audit, good, 60)
+        waiting = threads.submit(outcomes, three)
         signal_decoder(signal.SIGKILL)
-        assert waiting.result()["kind"] == "crashed"
-    assert audit(good, 60)["reason"] == ""
+        assert waiting.result() == [(first, "crashed"), (second, ""), (third, "")]
+
+
+def test_a_decoder_that_died_while_it_had_nothing_to_do_costs_no_video(three):
+    (first, *_) = outcomes(three)
+    pool = audit_module._child()
+    signal_decoder(signal.SIGKILL)
+    wait_for(lambda: pool._broken, "the pool to see that its process died")
+    assert outcomes(three)[0] == first == (three[0]["path"], "")
 
 
 def test_a_file_that_was_missing_is_sought_again_the_next_time(cluster, good, tmp_path):
