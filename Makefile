@@ -32,7 +32,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ty check --python $(VENV)
 
-benchmark: $(READY)  ## the measured ratios of README
+benchmark: $(READY)  ## the ratios of RESULTS.md
 	$(BIN)/python pipelines/benchmark.py $(ARGS)
 
 mlflow: $(READY)  ## MLflow's page over the runs of this folder, on loopback

@@ -79,7 +79,7 @@ def _paper(experiment: Experiment, test: dict[str, float]) -> str:
     head, number = ("", "Top-1, %", "95 % interval", "Top-5, %"), PAPER.get(experiment.data.format, "")
     if not number:
         dtcm = TABLES["III"].entries[-1]
-        sentence = "The paper has no figure for these data. For scale, its own model on ARID, which is another task:"
+        sentence = "The paper has no figure for these data. For scale, its own model on ARID, which are other data:"
         row = (f"Table III, {dtcm.label}", dtcm.printed["top1"], "not printed", dtcm.printed["top5"])
         return report.text(sentence) + report.table(head, [mine, row])
     flat = config.flatten(experiment)

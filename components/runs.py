@@ -3,12 +3,16 @@
 config.json         the experiment
 environment.json    commit, versions, hardware, command
 execution.json      precision, memory layout and compiler of the steps, and why
+mlflow.json         which run of MLflow's it is
 manifest.parquet    every video used, with hash, label and subset
+unreadable.jsonl    only if videos could no longer be read
+not_finite.json     only if the loss was not finite: the step and its clips
 metrics.jsonl       a line per step, epoch and test: the record that MLflow is filled from
 initial.safetensors weights to begin with, where they were pre-trained
 checkpoints/        step_*/ with a COMMITTED file
+model/              best epoch: weights, experiment, class names
 predictions.parquet one row per test clip
-report/             figures
+report/             index.html and its figures
 result.json         written last: a run without it is not finished
 """
 

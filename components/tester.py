@@ -1,4 +1,4 @@
-"""The one evaluator, used after training, by test_model.py, by promotion and by prediction.
+"""The one evaluator, used after training, by test_model.py and by promotion.
 
 Ray Data decodes and actors that hold the model predict, each its share of the clips. The result is a table with one
 row per video, from which every figure is computed. By default the central clip, centre-cropped, is judged (Sec. IV).

@@ -1,6 +1,7 @@
 """Registered versions of a model: found by number or alias, downloaded without pickle, and the alias "champion".
 
-Beside components/registry.py, which fills MLflow, and components/served_model.py the only importer of mlflow.
+With components/registry.py and components/sweep_tracker.py, which fill MLflow, and components/served_model.py the only
+importers of mlflow.
 """
 
 import tempfile

@@ -1,6 +1,6 @@
 """The main way, from video files to a registered model: index, train, test, register.
 
-Every entry point that trains calls `train_test_register`; nothing else sets up a run.
+Every entry point that trains calls `train_test_register`; nothing else but a pre-training sets up a run.
 """
 
 import logging

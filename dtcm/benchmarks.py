@@ -137,7 +137,7 @@ def _darkness_released(path: str) -> float:
         import cv2
         import decord
     except ImportError as error:
-        raise BadInput('This way needs OpenCV and decord: pip install "dtcm[dev]".') from error
+        raise BadInput('This way needs OpenCV and decord: pip install -e ".[dev]".') from error
     reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
     frames_THWC = reader.get_batch(sampled_indices(len(reader), rule="released")).asnumpy()
     luma_8 = [cv2.cvtColor(frame_HWC, cv2.COLOR_RGB2YCrCb)[..., 0].mean() for frame_HWC in frames_THWC]

@@ -1,6 +1,5 @@
 """Fixtures that every test may use."""
 
-import os
 from pathlib import Path
 
 import av
@@ -14,10 +13,9 @@ from components import cluster as cluster_module
 from components.settings import Settings
 from components.workflow import train_test_register
 from dtcm.config import DataConfig, Experiment, ModelConfig, OptimConfig
+from tests.support.reference import REFERENCE
 from tests.support.s3_proxy import Proxy
 from tests.support.servers import head_node
-
-REFERENCE = Path(os.environ.get("DTCM_REFERENCE", Path(__file__).parents[2] / "shared"))
 
 FAULTS = ("500", "503", "cut", "half")
 

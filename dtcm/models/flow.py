@@ -91,5 +91,5 @@ def _opencv():  # noqa: ANN202  a module that may be missing
     try:
         import cv2
     except ImportError as error:
-        raise BadInput('A flow stream needs OpenCV: pip install "dtcm[flow]".') from error
+        raise BadInput('A flow stream needs OpenCV: pip install -e ".[flow]".') from error
     return cv2

@@ -21,7 +21,7 @@ def import_torchvision() -> ModuleType:
     try:
         return importlib.import_module("torchvision")
     except ModuleNotFoundError as error:
-        raise BadInput('This classifier needs torchvision: pip install "dtcm[zoo]".') from error
+        raise BadInput('This classifier needs torchvision: pip install -e ".[zoo]".') from error
     except RuntimeError as error:
         if "operator torchvision::" not in str(error) or _DEFINED:
             raise

@@ -1,6 +1,6 @@
 """Classifiers of kept libraries, torchvision and transformers.
 
-An extra, `pip install "dtcm[zoo]"`; nothing else needs it. S3D, Video-Swin-B, MViT-B and TimeSformer are among the
+An extra, `pip install -e ".[zoo]"`; nothing else needs it. S3D, Video-Swin-B, MViT-B and TimeSformer are among the
 paper's comparisons (Tables III, V); VideoMAE and V-JEPA 2 are foundation models, frozen behind a trained head.
 The libraries' own files load as they are; parameter names are theirs behind "body.".
 """
@@ -183,5 +183,5 @@ def _transformers() -> ModuleType:
     try:
         import transformers
     except ModuleNotFoundError as error:
-        raise BadInput('This classifier needs transformers: pip install "dtcm[zoo]".') from error
+        raise BadInput('This classifier needs transformers: pip install -e ".[zoo]".') from error
     return transformers

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from dtcm.data.decode import UnreadableVideo, audit_frames, decode_all, probe, read_frames, sample_frames
+from tests.support.reference import REFERENCE
 
 TIMEOUT_S = 20
 MEMORY_BYTES = 6 * 2**30
@@ -58,7 +59,7 @@ def make_base(path, codec, pix_fmt, options):
 def bases(tmp_path_factory):
     """Good files; beside those made here, small real ones where this machine has them."""
     made = [make_base(tmp_path_factory.mktemp("bases") / name, *how) for name, *how in BASES]
-    folder = Path(__file__).parents[4] / "shared" / "data" / "codecs"
+    folder = REFERENCE / "data" / "codecs"
     real = sorted(folder.glob("*")) if folder.is_dir() else []
     return made + [path.read_bytes() for path in real if path.stat().st_size < 50_000 and path.name != "corrupted.mp4"]
 
