@@ -7,7 +7,6 @@ another, so a kill loses no more than the files of these two seconds.
 
 import functools
 import hashlib
-import io
 import sys
 import time
 import uuid
@@ -21,12 +20,11 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray.data
 import torch
 from tqdm import tqdm
 
-from components.storage import Folder
+from components.storage import Folder, to_parquet
 from dtcm.children import process_pool
 from dtcm.darkness import Rule, judge, mean_luma, sampled_indices
 from dtcm.data.decode import Look, UnreadableVideo, audit_looks
@@ -49,6 +47,7 @@ AUDITED = pa.schema(
     [("path", pa.string()), ("kind", pa.string()), ("reason", pa.string()), *((f.name, f.type) for f in FACTS)]
 )
 """What reading a file gave: its facts, or the kind of failure, the reason, and no facts."""
+GROUP = pa.list_(pa.struct(list(AUDITED)))
 
 Row = dict[str, Any]
 Key = tuple[str, int, float]
@@ -150,13 +149,6 @@ def key(row: Row) -> Key:
     return row["path"], row["bytes"], row["modified_s"]
 
 
-def to_parquet(table: pa.Table) -> bytes:
-    """A table as the content of a Parquet file."""
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer)
-    return buffer.getvalue()
-
-
 def _luma(frame_HWC: np.ndarray) -> float:
     return float(mean_luma(frame_HWC[None])[0])
 
@@ -183,11 +175,12 @@ def stream(files: list[Row], timeout_s: float) -> Iterator[Row]:
     read = functools.partial(_audit_groups, timeout_s=timeout_s)
     audited = rows.map_batches(read, batch_size=None, batch_format="pyarrow")
     for block in audited.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        yield from cast(pa.Table, block).to_pylist()
+        for group in cast(pa.Table, block)["group"].to_pylist():
+            yield from group
 
 
 def _audit_groups(files: pa.Table, timeout_s: float) -> Iterator[pa.Table]:
-    """A task's files as rows of AUDITED, in groups.
+    """A task's files as rows of AUDITED, in groups; a group is a single row, since Ray cuts tables into small ones.
 
     Sizes of files make the groups, and not time: a task that Ray repeats has to give the same ones.
     """
@@ -196,10 +189,10 @@ def _audit_groups(files: pa.Table, timeout_s: float) -> Iterator[pa.Table]:
         found.append(row)
         size += row["bytes"]
         if size >= GROUP_BYTES:
-            yield pa.Table.from_pylist(found, AUDITED)
+            yield pa.table({"group": pa.array([found], GROUP)})
             found, size = [], 0
     if found:
-        yield pa.Table.from_pylist(found, AUDITED)
+        yield pa.table({"group": pa.array([found], GROUP)})
 
 
 def _progress(rows: Iterator[Row], total: int, known: int) -> Iterable[Row]:

@@ -13,6 +13,7 @@ from ray.data import ActorPoolStrategy
 from components.audit import key
 from components.storage import Folder
 from dtcm.bundle import bundle_from_files
+from dtcm.data.decode import UnreadableVideo
 from dtcm.data.files import is_uri, read_bytes
 from dtcm.enhanced_video import write_enhanced
 from dtcm.errors import BadInput
@@ -22,8 +23,10 @@ Row = dict[str, Any]
 
 def enhance_missing(
     good: list[Row], files: dict[str, bytes], to: Folder, journal: Folder, workers: int, gpus: float
-) -> int:
-    """Write the brightened videos that are not there, each by one worker; returns how many.
+) -> tuple[int, list[Row]]:
+    """Write the brightened videos that are not there, each by one worker.
+
+    Returns how many, and the rows of videos of which none can be written, with kind and reason.
 
     Args:
         good: video_id, path, bytes and modified_s of videos that can be read.
@@ -46,7 +49,7 @@ def enhance_missing(
         if marks[row["path"]] not in written or not to.has(target)
     ]
     if not todo:
-        return 0
+        return 0, []
     needs: dict[str, Any] = {"num_gpus": gpus} if gpus else {"num_cpus": 1}
     enhancer: Any = _Enhancer  # a class whose objects Ray Data calls
     jobs = ray.data.from_items(todo, override_num_blocks=len(todo)).map(
@@ -55,9 +58,13 @@ def enhance_missing(
         fn_constructor_args=(ray.put(files), to),
         **needs,
     )
-    for row in jobs.iter_rows():
-        journal.write(marks[row["path"]], b"")
-    return len(todo)
+    of_path, failed = {row["path"]: row for row in good}, []
+    for job in jobs.iter_rows():
+        if job["error"]:
+            failed.append(of_path[job["path"]] | {"kind": "not-enhanced", "reason": job["error"]})
+        else:
+            journal.write(marks[job["path"]], b"")
+    return len(todo) - len(failed), failed
 
 
 class _Enhancer:
@@ -68,12 +75,15 @@ class _Enhancer:
         self.to = to
 
     def __call__(self, job: Row) -> Row:
-        source = read_bytes(job["path"]) if is_uri(job["path"]) else job["path"]
         with tempfile.TemporaryDirectory() as scratch:
             draft = Path(scratch) / "enhanced.mp4"
-            write_enhanced(self.model, source, draft)
+            try:
+                source = read_bytes(job["path"]) if is_uri(job["path"]) else job["path"]
+                write_enhanced(self.model, source, draft)
+            except (UnreadableVideo, OSError) as problem:  # OSError: of the store, the disk or the encoder
+                return {"path": job["path"], "error": f"it cannot be written brightened ({problem})"}
             self.to.write(job["target"], draft.read_bytes())
-        return {"path": job["path"]}
+        return {"path": job["path"], "error": ""}
 
 
 def _target(video_id: str) -> str:

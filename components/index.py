@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from components.audit import Row, audit_files, key, to_parquet
+from components.audit import Row, audit_files, key
 from components.settings import Settings
-from components.storage import Folder, folder_at
+from components.storage import Folder, folder_at, to_parquet
 from dtcm import figures
 from dtcm.config import DataConfig
 from dtcm.data.datasets.folder import VIDEO_SUFFIXES, class_of, group_of

@@ -123,13 +123,14 @@ class PlanShards(TrainDataConfig):
         self, datasets: dict[str, Dataset], world_size: int, *_: object, **__: object
     ) -> list[dict[str, DataIterator]]:
         """An iterator for each rank and each data set named, "train" or "val"."""
-        if self.log is not None:
-            ray.get(self.log.begin.remote(self.next_step()))
-        return [{name: self._shard(name, rank, world_size) for name in datasets} for rank in range(world_size)]
+        start = self.next_step() if "train" in datasets else 0
+        for name in datasets if self.log is not None else ():
+            ray.get(self.log.begin.remote(name, start))
+        return [{name: self._shard(name, rank, world_size, start) for name in datasets} for rank in range(world_size)]
 
-    def _shard(self, name: str, rank: int, world: int) -> DataIterator:
+    def _shard(self, name: str, rank: int, world: int, start: int) -> DataIterator:
         if name == "train":
-            clips = train_clips(self.manifest, self.experiment, rank, world, self.next_step(), self.log, self.cache)
+            clips = train_clips(self.manifest, self.experiment, rank, world, start, self.log, self.cache)
         else:
             clips = centre_clips(self.manifest, self.experiment, name, rank, world, self.log)
         # A split of one runs in an actor of its own, away from the training process.

@@ -10,18 +10,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from components.cluster import cluster
 from components.model_card import HASHES
 from components.runs import manifest_sha256
 from components.settings import Settings
 from components.storage import folder_at
-from components.tester import predict_subset, read_bundle, right_clips, score
+from components.tester import predict_subset, read_bundle, right_clips, score, with_leaks
 from components.versions import Version, Versions
 from dtcm import config, gate
 from dtcm.bundle import WEIGHTS, Bundle
-from dtcm.data.leaks import leak_column
+from dtcm.data.leaks import leaks_into
 from dtcm.errors import BadInput
 from dtcm.gate import Check, Judged, Limits
 
@@ -105,15 +104,9 @@ def _predict(
 
 def _with_all_leaks(found: list[Candidate], manifest: pa.Table, other: pa.Table) -> list[Candidate]:
     """Test clips that either model has trained on leak, since they would favour it."""
-    test = manifest.filter(pc.field("subset") == "test")
-    training = other.filter((pc.field("subset") == "train") | (pc.field("subset") == "val"))
-    more = leak_column(pa.concat_tables([test, training]))
-    column = [own or theirs for own, theirs in zip(found[0].predictions["leak"].to_pylist(), more, strict=True)]
-
-    def replaced(table: pa.Table) -> pa.Table:
-        return table.set_column(table.column_names.index("leak"), "leak", pa.array(column, pa.string()))
-
-    return [candidate._replace(predictions=replaced(candidate.predictions)) for candidate in found]
+    own = found[0].predictions["leak"].to_pylist()
+    leaks = [mine or theirs for mine, theirs in zip(own, leaks_into(manifest, other), strict=True)]
+    return [candidate._replace(predictions=with_leaks(candidate.predictions, leaks)) for candidate in found]
 
 
 def _judged(candidate: Candidate) -> Judged:

@@ -20,7 +20,8 @@ from components.runs import Run
 from dtcm.errors import Stopped
 
 STOP = "STOP"
-"""In the run folder: the number of the signal that the driver was sent; of SIGTERM if a person made it, empty."""
+"""In the run folder: the number of the signal that the driver was sent; of SIGTERM if it
+holds anything else, as when a person made it."""
 
 sigterm = threading.Event()
 """Whether this worker was sent SIGTERM."""
@@ -108,6 +109,7 @@ def check_not_stopped(run: Run, step: int) -> None:
         step: steps that its last checkpoint has done.
     """
     if run.folder.has(STOP):
-        number = int(run.folder.read(STOP) or signal.SIGTERM)
+        said = run.folder.read(STOP).strip()
+        number = int(said) if said.isdigit() else signal.SIGTERM
         run.folder.remove(STOP)
         raise Stopped(f"Stopped with a checkpoint of step {step}; the same command goes on from there.", 128 + number)

@@ -20,11 +20,11 @@ import torch
 from pyarrow.fs import FileType
 from ray.data import ActorPoolStrategy
 
-from components.audit import audit_files, key, to_parquet
+from components.audit import audit_files, key
 from components.enhance import enhance_missing
 from components.ingest import clip_range
 from components.settings import Settings
-from components.storage import Folder, folder_at
+from components.storage import Folder, folder_at, to_parquet
 from dtcm import metrics
 from dtcm.bundle import EXPERIMENT, FILES, WEIGHTS, Bundle, bundle_from_files
 from dtcm.config import DataConfig
@@ -116,10 +116,16 @@ def predict_videos(
     journal = folder / f"{stem}.predicted" / _digest(files, hop)
     done, gpus = _read_parts(journal), settings.gpus_per_worker if use_gpu else 0.0
     found, failed = _predict_missing(good, done, files, bundle, hop, journal, settings.workers, gpus)
-    bad += failed
-    brightened = enhance_missing(good, files, folder_at(enhanced), journal, settings.workers, gpus) if enhanced else 0
+    lost = {row["path"] for row in failed}
+    good, bad = [row for row in good if row["path"] not in lost], bad + failed
+    brightened = 0
+    if enhanced:
+        to = folder_at(enhanced)
+        brightened, failed = enhance_missing(good, files, to, journal, settings.workers, gpus)
+        bad += failed
     current = {key(row) for row in good}
-    table = pa.Table.from_pylist([row for row in [*done, *found] if key(row) in current], PREDICTED)
+    once = {(*key(row), row["start_frame"]): row for row in [*done, *found]}  # two commands at once may do a clip twice
+    table = pa.Table.from_pylist([row for row in once.values() if key(row) in current], PREDICTED)
     table = table.sort_by([("path", "ascending"), ("start_frame", "ascending")])
     quarantine = to_table(bad, QUARANTINE)
     folder.write(f"{stem}.quarantine.parquet", to_parquet(quarantine))

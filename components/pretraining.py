@@ -8,8 +8,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from components.exclusive import Taken, locked
 from components.ingest import make_plan
-from components.ledger import Taken, locked
 from components.runs import Run, close_run, open_run
 from components.settings import Settings
 from components.storage import Folder

@@ -6,16 +6,11 @@ written at the same moment one fails. Each holds the sha256 of the one before, s
 
 import hashlib
 import json
-import os
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-import boto3
-from botocore.exceptions import ClientError
-
+from components.exclusive import create
 from components.storage import Folder
 from dtcm.errors import BadInput
 
@@ -45,47 +40,9 @@ class Ledger:
     def append(self, seen: int, entry: Entry) -> bool:
         """Write the entry that follows the first `seen` ones; False if another has taken its place."""
         before = hashlib.sha256(self.folder.read(_name(seen))).hexdigest() if seen else ""
-        content = json.dumps({**entry, "number": seen + 1, "before_sha256": before}, indent=2, ensure_ascii=False)
+        own = {"number": seen + 1, "id": uuid.uuid4().hex, "before_sha256": before}  # no two are the same content
+        content = json.dumps({**entry, **own}, indent=2, ensure_ascii=False)
         return create(self.folder, _name(seen + 1), content.encode())
-
-
-def create(folder: Folder, name: str, content: bytes) -> bool:
-    """Write a file, whole, unless one of this name exists; returns whether it was written."""
-    if not folder.is_local:
-        return _create_in_s3(folder, name, content)
-    target = Path(folder.uri) / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{name}.{uuid.uuid4().hex}")
-    try:
-        with draft.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, target)  # unlike a rename, a link never replaces
-    except FileExistsError:
-        return False
-    finally:
-        draft.unlink(missing_ok=True)
-    return True
-
-
-def _create_in_s3(folder: Folder, name: str, content: bytes) -> bool:
-    """A conditional put, which pyarrow's file system does not know."""
-    place = urlsplit(folder.uri)
-    options = {key: values[-1] for key, values in parse_qs(place.query).items()}
-    endpoint = options.get("endpoint_override")
-    client = boto3.client(
-        "s3",
-        endpoint_url=f"{options.get('scheme', 'https')}://{endpoint}" if endpoint else None,
-        region_name=options.get("region"),
-    )
-    try:
-        client.put_object(Bucket=place.netloc, Key=f"{place.path.strip('/')}/{name}", Body=content, IfNoneMatch="*")
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("PreconditionFailed", "ConditionalRequestConflict"):
-            return False
-        raise
-    return True
 
 
 def _name(number: int) -> str:

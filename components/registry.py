@@ -50,7 +50,7 @@ class Tracker:
         self.run = run
         self.tracking_uri = tracking_uri
         self.run_id = ""
-        self._synced = 0
+        self._synced, self._sure = 0, False
         self._complained = False
 
     def sync(self, records: Sequence[dict[str, Any]]) -> bool:
@@ -59,13 +59,15 @@ class Tracker:
             client = mlflow.MlflowClient(self.tracking_uri)
             if not self.run_id:
                 self.run_id, self._synced = _open_run(client, self.run)
+            if not self._sure:
+                self._synced, self._sure = _held(client, self.run_id, records, self._synced), True
             while self._synced < len(records):
                 self._synced = _log(client, self.run_id, records, self._synced)
         except UNREACHABLE as error:
             if not self._complained:
                 reason = redacted(str(error)).splitlines()[0][:160]
                 print(f"MLflow cannot be reached ({reason}); metrics.jsonl keeps what it is to have.", flush=True)
-            self._complained = True
+            self._complained, self._sure = True, False
             return False
         return True
 
@@ -149,6 +151,10 @@ def _open_run(client: mlflow.MlflowClient, run: Run) -> tuple[str, int]:
     experiment, environment = run.experiment, json.loads(run.folder.read("environment.json"))
     found = client.get_experiment_by_name(experiment.data.name)
     experiment_id = found.experiment_id if found else create_experiment(client, experiment.data.name)
+    made = client.search_runs([experiment_id], f"tags.run_folder = '{run.folder.uri}'", max_results=1)
+    if made:  # and who made it was gone before it could write down which
+        run.folder.write("mlflow.json", json.dumps({"run_id": made[0].info.run_id}).encode())
+        return _open_run(client, run)
     tags = {
         "dataset": experiment.data.name,
         "split": experiment.data.split,
@@ -189,11 +195,28 @@ def _log(client: mlflow.MlflowClient, run_id: str, records: Sequence[dict[str, A
             Metric(_metric_name(f"{record['kind']}/{name}"), value, int(record["time_s"] * 1000), record["step"])
             for name, value in record["metrics"].items()
         ]
-        if len(metrics) + len(points) > METRICS_PER_CALL:
+        if metrics and len(metrics) + len(points) > METRICS_PER_CALL:
             break
         metrics, end = metrics + points, end + 1
+    while len(metrics) > METRICS_PER_CALL:  # of one record: a test of very many classes
+        client.log_batch(run_id, metrics=metrics[:METRICS_PER_CALL])
+        metrics = metrics[METRICS_PER_CALL:]
     client.log_batch(run_id, metrics=metrics, tags=[RunTag(SYNCED, str(end))])
     return end
+
+
+def _held(client: mlflow.MlflowClient, run_id: str, records: Sequence[dict[str, Any]], start: int) -> int:
+    """How many records MLflow holds, `start` at least: a call may have had its effect and its tag or answer not."""
+    steps: dict[str, set[int]] = {}
+    for place in range(start, len(records)):
+        record = records[place]
+        for name in list(record["metrics"])[:1]:
+            key = _metric_name(f"{record['kind']}/{name}")
+            if key not in steps:
+                steps[key] = {point.step for point in client.get_metric_history(run_id, key)}
+            if record["step"] not in steps[key]:
+                return place
+    return max(start, len(records))
 
 
 def _metric_name(name: str) -> str:

@@ -72,8 +72,10 @@ def differences(run: Folder) -> list[str]:
 
 
 def verify_inputs(run: Folder) -> int:
-    """Read every video of the run's manifest; returns how many. Raises BadInput if any is not what was used."""
+    """Read every video of the run's manifest and every file of weights; returns how many. Raises BadInput if any is not
+    what was used."""
     rows = run.read_table("manifest.parquet").select(["path", "sha256"]).to_pylist()
+    rows += json.loads(run.read("environment.json")).get("weights", [])
     bad = []
     for row in rows:
         try:
@@ -83,7 +85,7 @@ def verify_inputs(run: Folder) -> int:
         bad += [] if same else [row["path"]]
     if bad:
         raise BadInput(
-            f"{len(bad)} of {len(rows)} videos are missing or not the ones that the run used, first {bad[0]}; "
+            f"{len(bad)} of {len(rows)} files are missing or not the ones that the run used, first {bad[0]}; "
             "restore them, since nothing can be compared on other data."
         )
     return len(rows)
@@ -92,14 +94,20 @@ def verify_inputs(run: Folder) -> int:
 def run_again(run: Folder, storage: str, workers: int) -> Folder:
     """Train and test again by the code of the run's commit; returns the folder of the new run.
 
+    Relative paths of the experiment are taken from where this is called. 0 workers: as many as the run had.
+
     Raises BadInput if the commit is not in this repository, or the run fails.
     """
-    commit = json.loads(run.read("environment.json"))["git_commit"]
+    recorded = json.loads(run.read("environment.json"))
+    commit = recorded["git_commit"]
     with tempfile.TemporaryDirectory() as scratch, _checked_out(commit, Path(scratch) / "tree") as tree:
         config, result = Path(scratch) / "config.json", Path(scratch) / "result"
         config.write_bytes(run.read("config.json"))
-        command = [sys.executable, "-c", AGAIN, str(config), storage, str(workers), str(result)]
-        done = subprocess.run(command, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, check=False)
+        script = Path(scratch) / "again.py"  # in a folder of its own, so that only PYTHONPATH tells whose code runs
+        script.write_text(AGAIN)
+        workers = workers or recorded.get("workers", 1)
+        command = [sys.executable, str(script), str(config), storage, str(workers), str(result)]
+        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(tree)}, check=False)
         if done.returncode:
             raise BadInput(f"The run failed at commit {commit[:12]}; what it said stands above.")
         return folder_at(result.read_text())

@@ -18,7 +18,6 @@ result.json         written last: a run without it is not finished
 
 import hashlib
 import importlib.metadata
-import io
 import json
 import os
 import platform
@@ -30,13 +29,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
+from components.exclusive import alive
 from components.settings import Settings, redacted
-from components.storage import Folder
+from components.storage import Folder, to_parquet
 from dtcm import config
+from dtcm.bundle import WEIGHTS
 from dtcm.config import Experiment
+from dtcm.data.files import join, read_bytes
 from dtcm.errors import BadInput
 
 METRICS = "metrics.jsonl"
@@ -77,9 +78,7 @@ class Run:
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write a Parquet file of the run."""
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer)
-        self.folder.write(name, buffer.getvalue())
+        self.folder.write(name, to_parquet(table))
 
 
 def line(record: dict[str, Any]) -> bytes:
@@ -100,7 +99,8 @@ def open_run(experiment: Experiment, settings: Settings, manifest: pa.Table) -> 
         _check_same(run, manifest)
     else:
         run.write_table("manifest.parquet", manifest)
-        run.folder.write("environment.json", json.dumps(environment(), indent=2).encode())
+        with_what = environment() | {"workers": settings.workers, "weights": _weights(experiment)}
+        run.folder.write("environment.json", json.dumps(with_what, indent=2).encode())
         run.folder.write("config.json", config.to_json(experiment).encode())
     _take(run)
     return run
@@ -129,6 +129,13 @@ def environment() -> dict[str, Any]:
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "command": [redacted(argument) for argument in sys.argv],
     }
+
+
+def _weights(experiment: Experiment) -> list[dict[str, str]]:
+    """Path and hash of every file of weights that the experiment begins with or learns from."""
+    paths = [experiment.model.enhancer_weights, experiment.model.classifier_weights]
+    paths += [join(teacher, WEIGHTS) for teacher in experiment.loss.teachers]
+    return [{"path": path, "sha256": hashlib.sha256(read_bytes(path)).hexdigest()} for path in paths if path]
 
 
 def _git() -> dict[str, Any]:
@@ -168,19 +175,9 @@ def _take(run: Run) -> None:
     """Refuse a run that a living process of this machine is at."""
     if run.folder.has("RUNNING"):
         owner = json.loads(run.folder.read("RUNNING"))
-        if owner["host"] == socket.gethostname() and owner["pid"] != os.getpid() and _alive(owner["pid"]):
+        if owner["host"] == socket.gethostname() and owner["pid"] != os.getpid() and alive(owner["pid"]):
             raise BadInput(
                 f"The run {run.name} is being trained by process {owner['pid']}; wait for it, "
                 "or start another with --settings.run."
             )
     run.folder.write("RUNNING", json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode())
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -74,12 +74,16 @@ class Saver:
             self._write_records(records)
             write_checkpoint(self.run.checkpoints, step, files)
             self.failures, self._error = 0, None
-            prune_checkpoints(self.run.checkpoints, step, self.keep, best_step)
         except OSError as error:
             self.failures, self._error = self.failures + 1, error
             print(f"The checkpoint of step {step} could not be written ({error}).", flush=True)
             if self.failures == GIVE_UP:
                 raise
+            return
+        try:
+            prune_checkpoints(self.run.checkpoints, step, self.keep, best_step)
+        except OSError as error:  # the next one removes them too
+            print(f"Older checkpoints could not be removed ({error}).", flush=True)
 
     def _write_records(self, records: list[dict[str, Any]]) -> None:
         self._lines += map(line, records[len(self._lines) :])

@@ -7,6 +7,7 @@ every other file; what lacks it, or does not match it, does not exist.
 
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyarrow import fs
 
 from dtcm.data.files import filesystem, is_uri, join, read_bytes, read_table
@@ -103,6 +105,13 @@ def folder_at(place: str) -> Folder:
     return Folder(place.rstrip("/") if "://" in place else str(Path(place).expanduser().resolve()))
 
 
+def to_parquet(table: pa.Table) -> bytes:
+    """A table as the content of a Parquet file."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
+
+
 def write_checkpoint(checkpoints: Folder, step: int, files: Mapping[str, bytes]) -> None:
     """Write `step_<step>/` and, after everything else, its COMMITTED file."""
     folder = checkpoints / _name(step)
@@ -146,10 +155,11 @@ def checkpoint_steps(checkpoints: Folder) -> list[int]:
 def prune_checkpoints(checkpoints: Folder, latest: int, keep: int, best: int) -> None:
     """Remove all but the `keep` latest checkpoints up to step `latest`, just committed, and the one of step `best`.
 
-    Later ones were damaged, or the training would have begun there; they must not count among those that are kept.
+    Later ones were damaged, or the training would have begun there; they must not count among those that are kept, and
+    neither must one whose writing failed.
     """
     steps = checkpoint_steps(checkpoints)
-    done = [step for step in steps if step <= latest]
+    done = [step for step in steps if step <= latest and (checkpoints / _name(step)).has(COMMITTED)]
     for step in set(steps) - set(done[-max(keep, 1) :]) - {best}:
         (checkpoints / _name(step)).remove(COMMITTED)
         checkpoints.remove(_name(step))

@@ -14,8 +14,9 @@ from typing import Any
 import ray
 
 from components.cluster import cluster, prepare, workers_on
+from components.exclusive import locked
 from components.index import index
-from components.ledger import Ledger, locked
+from components.ledger import Ledger
 from components.settings import Settings, in_ray_job
 from components.storage import Folder
 from components.sweep_plan import Sweep, corner_points, definition, factor_points, trial

@@ -17,7 +17,10 @@ from dtcm.config import Experiment, with_overrides
 from dtcm.errors import BadInput
 
 SWEEPS = Path(__file__).parents[1] / "infra" / "sweeps"
-FIXED = ("recipe", "data.root", "data.dataset", "data.format", "data.lists", "data.split")
+FIXED = (
+    "recipe", "data.root", "data.dataset", "data.format", "data.lists", "data.split", "data.other", "data.val_fraction",
+    "data.test_fraction",
+)  # fmt: skip
 """Fields that say what the data are, not how they are used; trials that differ in them do not compare."""
 
 

@@ -69,7 +69,7 @@ def report(sweep: Sweep, settings: Settings) -> str:
     tracker = SweepTracker(folder, sweep.name, sweep.base.data.name, settings.mlflow_uri)
     for event in ledger.trials().values():  # what could not be said while MLflow was away
         if event.get("run"):
-            tracker.adopt(Folder(event["run"]))
+            tracker.adopt(Folder(event["run"]), {"stopped": "KILLED", "failed": "FAILED"}.get(event["event"], ""))
     top = max(best, key=lambda event: event["val"]["top1"], default={})
     means = {
         f"best/val_{name}": statistics.fmean(e["val"][name] for e in best) for name in ("top1", "inconsistency") if best

@@ -48,7 +48,7 @@ class SweepTracker:
             client.set_tag(child, "sweep", self.name)
             if status:
                 client.set_terminated(child, status)
-        self._adopted.add((run.uri, status))
+            self._adopted.add((run.uri, status))
 
     def close(self, figures: dict[str, float], challenger: str) -> None:
         """Log figures, the report and the best configuration; the best trial's model becomes the challenger.
@@ -65,6 +65,8 @@ class SweepTracker:
             for name in report.names():
                 (Path(scratch) / name).write_bytes(report.read(name))
             client.log_artifacts(self._run_id(), scratch, "report")
+            if self.folder.has("best.json"):
+                client.log_text(self._run_id(), self.folder.read("best.json").decode(), "best.json")
             if challenger:
                 name, _, version = challenger.partition(" version ")
                 client.set_registered_model_alias(name, "challenger", version)

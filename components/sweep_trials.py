@@ -22,7 +22,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from components.ledger import Ledger
 from components.settings import Settings, redacted
-from components.sweep_plan import Range, Sweep, Trial, trial
+from components.sweep_plan import Range, Sweep, Trial, corner_points, trial
 from components.sweep_state import objective, run_of, score, validated, wanted
 from components.sweep_tracker import SweepTracker
 from components.workflow import train_test_register
@@ -92,6 +92,7 @@ def search(going: Sweeping, grace_epochs: int, budget: int | None) -> int | None
             study.add_trial(
                 optuna.trial.create_trial(params=event["point"], distributions=space, value=objective(event["val"]))
             )
+        epochs = [total_epochs(trial(sweep, point, sweep.seeds[0]).experiment) for point in corner_points(sweep)]
         sampler = optuna.samplers.TPESampler(seed=sweep.seeds[0] + len(over))
         options: dict[str, Any] = {"storage": storage, "study_name": sweep.name, "sampler": sampler}
         searcher = OptunaSearch(
@@ -100,8 +101,8 @@ def search(going: Sweeping, grace_epochs: int, budget: int | None) -> int | None
         )  # fmt: skip
         scheduler = Stopper(
             time_attr="epoch", metric="objective", mode="max", grace_period=grace_epochs, reduction_factor=3,
-            # Beyond the last epoch, since a trial is tested and registered after it.
-            max_t=total_epochs(sweep.base) + 1,
+            # Beyond the last epoch of any point, since a trial is tested and registered after it.
+            max_t=max(grace_epochs, 1 + max(epochs)),
         )  # fmt: skip
         _tune(going, searcher=searcher, scheduler=scheduler, number=number)
     return None if budget is None else max(0, budget - max(0, number))

@@ -24,6 +24,7 @@ from dtcm import metrics
 from dtcm.bundle import FILES, Bundle, bundle_from_files
 from dtcm.config import DataConfig, Experiment
 from dtcm.data.container import UnreadableVideo
+from dtcm.data.files import is_uri
 from dtcm.data.leaks import leak_column
 from dtcm.data.transforms import load_clip
 from dtcm.data.views import Views, view_row
@@ -79,6 +80,8 @@ def predict_subset(
     Raises BadInput if a video can no longer be read.
     """
     part, views = subset(manifest, name), views or Views()
+    if not part.num_rows:
+        raise BadInput(f"There is no {name} video left to judge; see the quarantine beside the manifest.")
     needs: dict[str, Any] = {"num_gpus": gpus_per_worker} if use_gpu else {"num_cpus": 1}
     actor: Any = ray.remote(Predictor).options(max_restarts=RETRIES, max_task_retries=RETRIES, **needs)
     workers, batch = min(workers, part.num_rows), experiment.optim.batch
@@ -109,6 +112,12 @@ def predict_subset(
         }
     )
     return table.replace_schema_metadata({"clips_per_s": f"{speed:.4g}"})
+
+
+def with_leaks(predictions: pa.Table, leaks: list[str]) -> pa.Table:
+    """The same predictions with other reasons why clips leak, in their order."""
+    place = predictions.column_names.index("leak")
+    return predictions.set_column(place, "leak", pa.array(leaks, pa.string()))
 
 
 def read_bundle(model: Folder, device: str = "cpu") -> Bundle:
@@ -164,7 +173,9 @@ def _view(row: Row, videos: list[tuple[str, int]], data: DataConfig, views: View
     path, total = videos[number // views.count]
     try:
         clip = load_clip(path, view_row(total, data, views, number % views.count), data)
-    except UnreadableVideo as error:
+    except (UnreadableVideo, OSError) as error:
+        if is_uri(path) and not isinstance(error, UnreadableVideo):
+            raise  # the store, not the video
         return {
             "number": number,
             "error": str(error),

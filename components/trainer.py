@@ -58,7 +58,7 @@ def train(run: Run, manifest: pa.Table, num_classes: int, settings: Settings, us
             # Threads that spin while they wait for each other lose most of their time where decoders share the cores.
             worker_runtime_env={"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},  # ty: ignore[unknown-argument]
             failure_config=FailureConfig(max_failures=settings.max_failures),  # ty: ignore[invalid-argument-type]
-            callbacks=[GiveUp(partial(check_budget, run.folder, manifest, settings))],  # ty: ignore[invalid-argument-type]
+            callbacks=[GiveUp(partial(check_budget, log, run.folder, manifest, settings))],  # ty: ignore[invalid-argument-type]
         ),
     )
     try:

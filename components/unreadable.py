@@ -39,24 +39,32 @@ class Log:
     """The one writer of a run's unreadable.jsonl, an actor; an actor that is lost begins again with the file."""
 
     def __init__(self, folder: Folder, allowed: int) -> None:
-        self.folder, self.allowed = folder, allowed
+        self.folder, self.allowed, self.problem = folder, allowed, ""
         self.clips = {_place(clip): clip for clip in read(folder)}
 
-    def begin(self, step: int) -> None:
-        """Forget what was found beyond a step, since training goes on from there and reads it again."""
-        self._keep(clip for clip in self.clips.values() if clip.subset == "train" and clip.step <= step)
+    def begin(self, subset: str, step: int) -> None:
+        """Forget what is about to be read again: validation clips, or those of training beyond a step."""
+        self._keep(c for c in self.clips.values() if c.subset != subset or (subset == "train" and c.step <= step))
 
     def add(self, clips: Sequence[Unread]) -> bool:
         """Write down clips; whether training can go on."""
         self._keep([*self.clips.values(), *clips])
-        return not _too_many(self.clips.values(), self.allowed)
+        return not self.problem and not _too_many(self.clips.values(), self.allowed)
+
+    def what(self) -> str:
+        """Why nothing can be written down, as on a full disk; empty where it can."""
+        return self.problem
 
     def _keep(self, clips: Iterable[Unread]) -> None:
         kept = {_place(clip): clip for clip in clips}
-        if kept != self.clips:
-            self.clips = kept
-            lines = (json.dumps(kept[place]._asdict()) + "\n" for place in sorted(kept))
+        if kept == self.clips:
+            return
+        lines = (json.dumps(kept[place]._asdict()) + "\n" for place in sorted(kept))
+        try:
             self.folder.write(UNREADABLE, "".join(lines).encode())
+            self.clips, self.problem = kept, ""
+        except BadInput as error:  # raised here, it would be a traceback by the time that it reaches the driver
+            self.problem = str(error)
 
 
 def open_log(folder: Folder, manifest: pa.Table, settings: Settings) -> Any:
@@ -71,8 +79,11 @@ def report(log: Any, clips: Sequence[Unread]) -> None:
         raise BadInput(f"{clips[0].path} cannot be read, and no more such videos are allowed ({clips[0].reason}).")
 
 
-def check_budget(folder: Folder, manifest: pa.Table, settings: Settings) -> None:
-    """Raise BadInput, with the first videos by name, if more of them became unreadable than the settings allow."""
+def check_budget(log: Any, folder: Folder, manifest: pa.Table, settings: Settings) -> None:
+    """Raise BadInput, with the first videos by name, if more of them became unreadable than the settings allow, and
+    where the log cannot be written."""
+    if problem := ray.get(log.what.remote()):
+        raise BadInput(problem)
     clips, (allowed, total) = read(folder), _budget(manifest, settings)
     if not _too_many(clips, allowed):
         return

@@ -38,7 +38,7 @@ def _follow(run: Run, tracker: Tracker | None, steps: int, stop: threading.Event
     while not stopping:
         stopping, known = stop.wait(poll_s), len(file.records)
         try:
-            kept = file.read_on()
+            kept, unread, steps_are = file.read_on(), note(run.folder), "" if begun else described(run)
         except OSError as error:
             if not complained:
                 print(f"{run.folder.uri} cannot be read ({error}); progress is shown when it can.", flush=True)
@@ -50,13 +50,13 @@ def _follow(run: Run, tracker: Tracker | None, steps: int, stop: threading.Event
             seen = min(seen, kept)
         if records and not begun:
             begun = True
-            if steps_are := described(run):
+            if steps_are:
                 print(steps_are, flush=True)
         ends = [place for place in range(seen + 1, len(records) + 1) if records[place - 1]["kind"] == "val"]
         if not ends and len(records) > seen and time.monotonic() - said_s > SAY_EVERY_S:
             ends = [len(records)]
         for end in ends:
-            print("  ".join(filter(None, (_line(records[:end], steps), note(run.folder)))), flush=True)
+            print("  ".join(filter(None, (_line(records[:end], steps), unread))), flush=True)
             seen, said_s = end, time.monotonic()
         if tracker:
             tracker.sync(records)

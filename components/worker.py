@@ -30,6 +30,7 @@ from components.state import State, begin
 from components.storage import Folder, latest_checkpoint
 from components.teachers import load_teachers
 from dtcm import ema, metrics
+from dtcm.errors import BadInput
 from dtcm.losses import Trained
 from dtcm.schedule import rate_factor, set_rates
 from dtcm.seeding import seed_everything
@@ -39,6 +40,8 @@ LOOK_EVERY_S = 2
 """How often workers look up from their steps: is there notice of an end, are there records to write."""
 FLUSH_EVERY_S = 60
 """How often records are written within an epoch where the run folder is not on disk."""
+RECORDS_PER_S = 1000
+"""As many of them a second at the most where it is."""
 
 Record = dict[str, Any]
 
@@ -179,7 +182,8 @@ class Worker:
         by_steps = steps and self.progress.step % steps == 0
         by_time = seconds and time.monotonic() - self.last_save_s > seconds
         self.save_is_due = bool(self.save_is_due or by_steps or by_time)
-        if self.save_is_due and self.saver.idle():
+        # A gradient may have spoilt the weights behind a sound loss; the next step then halts.
+        if self.save_is_due and self.saver.idle() and finite({}, self.state.model):
             self._save()
 
     def _save(self) -> None:
@@ -196,7 +200,9 @@ class Worker:
         dist.all_gather_object(notices, (bool(self.saver and self.saver.stop_asked), notice.sigterm.is_set()))
         self.is_stopped = any(stop for stop, _ in notices)
         if self.saver:
-            flush = self.run.folder.is_local or self.last_look_s - self.last_flush_s > FLUSH_EVERY_S
+            # The file is written as a whole: the longer it is, the more seldom.
+            every_s = len(self.records) / RECORDS_PER_S if self.run.folder.is_local else FLUSH_EVERY_S
+            flush = self.last_look_s - self.last_flush_s > every_s
             self.saver.look(self.records if flush else ())
             self.last_flush_s = self.last_look_s if flush else self.last_flush_s
         return draining or self.is_stopped or any(sigterm for _, sigterm in notices)
@@ -204,7 +210,7 @@ class Worker:
     def _leave(self) -> None:
         """End with a checkpoint: in an orderly way if the run is stopped, else so that the workers are replaced."""
         if self.saver:
-            if self.saved_step != self.progress.step:
+            if self.saved_step != self.progress.step and finite({}, self.state.model):
                 self._save()
             self.saver.finish()
         dist.barrier()  # the first to end takes the others with it
@@ -219,6 +225,8 @@ def _validate(state: State, clips: DataIterator, batch: int) -> dict[str, float]
         found += zip(rows["label"].cpu(), *predict(model, rows["clip"], state.execution), strict=True)
     gathered: list[list[tuple[Tensor, Tensor, Tensor]]] = [[]] * dist.get_world_size()
     dist.all_gather_object(gathered, found)
+    if not any(gathered):
+        raise BadInput("No validation video can be read any more; put the files back and run the same command again.")
     labels, logits, inconsistency = (torch.stack(column) for column in zip(*chain(*gathered), strict=True))
     cross_entropy = float(nn.functional.cross_entropy(logits, labels))
     return {**metrics.summary(logits.numpy(), labels.numpy(), inconsistency.numpy()), "cross_entropy": cross_entropy}

@@ -9,8 +9,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import pyarrow.parquet as pq
-
 from components.cluster import cluster
 from components.index import index
 from components.ingest import make_plan
@@ -20,15 +18,17 @@ from components.report import write_report
 from components.runs import Run, close_run, open_run
 from components.settings import Settings
 from components.state import INITIAL
-from components.storage import folder_at
+from components.storage import folder_at, to_parquet
 from components.teachers import find_teachers
-from components.tester import predict_subset, read_bundle, score
+from components.tester import predict_subset, read_bundle, score, with_leaks
 from components.trainer import best_weights, next_step, train
 from components.unreadable import counts
 from components.watch import watched
 from dtcm.bundle import CLASSES, bundle_files, bundle_from_files
 from dtcm.config import DataConfig, Experiment
 from dtcm.data.datasets import classes, load
+from dtcm.data.files import absolute
+from dtcm.data.leaks import leaks_into
 from dtcm.data.records import VideoRecord
 from dtcm.data.sample import make_sample
 from dtcm.data.splits import assign_subsets
@@ -104,6 +104,7 @@ def test_model(run_folder: str, root: str, whole: bool, out: str, settings: Sett
 
     Raises BadInput if there is no model in the run folder, or a class that it does not know.
     """
+    place, _, name = absolute(out or "predictions.parquet").rpartition("/")
     model = folder_at(run_folder) / "model"
     if not model.has(CLASSES):
         raise BadInput(f"There is no trained model in {run_folder}; name the folder of a finished run.")
@@ -123,8 +124,11 @@ def test_model(run_folder: str, root: str, whole: bool, out: str, settings: Sett
         predictions = predict_subset(
             manifest, model, experiment, "test", settings.workers, use_gpu, views, settings.gpus_per_worker
         )
+    if root or whole:  # what leaks is what the model was trained on, which this manifest does not tell
+        trained_on = folder_at(run_folder).read_table("manifest.parquet")
+        predictions = with_leaks(predictions, leaks_into(manifest, trained_on))
     if out:
-        pq.write_table(predictions, out)
+        folder_at(place).write(name, to_parquet(predictions))
     return score(predictions)
 
 

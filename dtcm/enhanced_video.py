@@ -8,7 +8,7 @@ import av
 import numpy as np
 import torch
 
-from dtcm.data.decode import Source, decode_all, probe
+from dtcm.data.decode import Source, UnreadableVideo, decode_all, probe
 from dtcm.data.transforms import to_model_input
 from dtcm.models import DTCM
 
@@ -22,9 +22,12 @@ def write_enhanced(model: DTCM, source: Source, target: Path) -> int:
     """Write a video as the model's enhancer brightens it, without sound; returns its frames.
 
     Groups of k frames share a curve from the first frame on, as in a clip that is the whole video. Raises
-    UnreadableVideo.
+    UnreadableVideo, also for frames of a single row or column, which H.264 does not have.
     """
     info = probe(source)
+    if min(info.height_px, info.width_px) < 2:
+        reason = f"its frames of {info.width_px}x{info.height_px} are too small for H.264"
+        raise UnreadableVideo(reason, "" if isinstance(source, bytes) else str(source), "zero-sized")
     rate = Fraction(info.fps or 25).limit_denominator(1001)
     together = model.k * max(1, PIXELS // (info.height_px * info.width_px * model.k))
     enhanced = (enhance(model, frames_THWC) for frames_THWC in regrouped(decode_all(source), together))

@@ -1,7 +1,7 @@
 """Pre-training on synthetic videos, for a start where there are no weights of Kinetics.
 
 It is an ordinary training, of another experiment on another manifest: the same model and clips, step and loss, but
-every video is seen once. With what it learns the experiment begins.
+every video is seen once by each stage. With what it learns the experiment begins.
 """
 
 import hashlib

@@ -21,8 +21,8 @@ class ReproduceArguments:
     """Folder (path or s3:// URI) of a finished run."""
     storage: str = "runs/reproduced"
     """Folder or s3:// URI for the new run."""
-    workers: int = 1
-    """Training processes; as many as the run had give the same order of sums."""
+    workers: int = 0
+    """Training processes; as many as the run had give the same order of sums. 0: so many."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise BadInput(f"There is no finished run in {args.run}.")
     for sentence in differences(recorded):
         print(f"Warning: {sentence}")
-    print(f"Inputs: {verify_inputs(recorded)} videos, all with the hashes that the run recorded", flush=True)
+    print(f"Inputs: {verify_inputs(recorded)} files, all with the hashes that the run recorded", flush=True)
     again = run_again(recorded, Settings(storage=args.storage).storage_uri, args.workers)
     found = compare(recorded, again)
     print(f"Again: {again.uri}")

@@ -127,6 +127,13 @@ def leak_column(manifest: pa.Table) -> list[str]:
     return [reasons.get(video_id, "") for video_id in test["video_id"].to_pylist()]
 
 
+def leaks_into(manifest: pa.Table, trained: pa.Table) -> list[str]:
+    """As `leak_column`, for what the test videos share with the training and validation part of another manifest."""
+    test = manifest.filter(pc.field("subset") == "test")
+    seen = trained.filter((pc.field("subset") == "train") | (pc.field("subset") == "val"))
+    return leak_column(pa.concat_tables([test, seen], promote_options="default"))
+
+
 def overlaps(splits: Mapping[int, Iterable[VideoRecord]]) -> Overlaps:
     """What the splits of a data set share, by their numbers and records. Videos are told apart by video_id."""
     ids = {number: defaultdict[str, set[str]](set) for number in splits}

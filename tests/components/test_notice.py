@@ -61,8 +61,9 @@ def test_a_second_signal_ends_at_once(run, python_takes_ctrl_c):
     over.set()
 
 
-def test_a_person_stops_a_run_by_an_empty_file(run):
-    run.folder.write(STOP, b"")
+@pytest.mark.parametrize("content", [b"", b"\n", b"please\n"])
+def test_a_person_stops_a_run_by_a_file_whatever_is_in_it(run, content):
+    run.folder.write(STOP, content)
     with pytest.raises(Stopped) as stopped:
         check_not_stopped(run, step=7)
     assert stopped.value.status == 143

@@ -1,6 +1,7 @@
 import shutil
 from pathlib import Path
 
+import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -76,6 +77,24 @@ def test_from_and_to_a_bucket_is_the_same_as_on_disk(cluster, s3, trained, video
 def test_sources_are_files_or_folders_and_each_video_counts_once(videos):
     found = find_videos([str(videos / "Left" / "Left_1_1.mp4"), str(videos / "Left")])
     assert [row["video_id"] for row in found] == ["Left_1_1.mp4", "Left_2_1.mp4", "Left_3_2.mp4"]
+
+
+def test_a_video_that_cannot_be_written_brightened_costs_nothing_else(cluster, trained, videos, tmp_path):
+    """H.264 in 4:2:0 has no pictures of one pixel's width."""
+    with av.open(str(videos / "thin.mov"), "w") as container:
+        stream = container.add_stream("png", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 1, 48, "rgb24"
+        for _ in range(10):
+            picture = np.full((48, 1, 3), 30, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    found = predict(trained, [videos], tmp_path / "p.parquet", enhanced=str(tmp_path / "bright"))
+    assert found.enhanced == 5
+    assert "thin.mov" in found.table["video_id"].to_pylist()
+    assert {row["video_id"]: row["kind"] for row in found.quarantine.to_pylist()} == {
+        "broken.mp4": "not-a-video", "thin.mov": "not-enhanced",
+    }  # fmt: skip
+    assert pq.read_table(tmp_path / "p.parquet").num_rows == 6
 
 
 def test_what_cannot_be_done_is_said(trained, videos, tmp_path):

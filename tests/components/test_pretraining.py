@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load
 
 from components import pretraining as made
+from components.exclusive import LOCK
 from components.ingest import make_plan, subset, train_clips
 from components.pretraining import initial_weights
 from components.settings import Settings
@@ -56,7 +57,8 @@ def test_pre_training_sees_every_clip_once_and_keeps_no_checkpoint(initial, fold
     assert json.loads(folder.read("result.json"))["clips"] == 11
     given, pretrained = load(initial), load(folder.read(checkpoint.WEIGHTS))
     assert all(value.equal(pretrained[name]) for name, value in given.items() if not name.startswith("classifier.fc."))
-    assert not {"checkpoints", "RUNNING", "LOCK"} & set(folder.names())
+    assert not {"checkpoints", "RUNNING"} & set(folder.names())
+    assert (folder / LOCK).names() == []
 
 
 @pytest.mark.slow
@@ -77,7 +79,7 @@ def test_who_needs_it_meanwhile_waits(student, folder, initial, tmp_path, monkey
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     begun, looks = Folder(str(tmp_path)) / "synthetic" / "split1" / folder.uri.rsplit("/", 1)[1], []
     holder = {"token": "other", "host": socket.gethostname(), "pid": other.pid, "time_s": time.time()}
-    begun.write("LOCK", json.dumps(holder).encode())
+    (begun / LOCK).write("000001.json", json.dumps(holder).encode())
 
     def look(_):
         looks.append(begun.has("result.json"))

@@ -3,14 +3,13 @@
 import threading
 from pathlib import Path
 
-import boto3
 import mlflow
 import pytest
 
 from components import judgement, promotion
 from components.judgement import Verdict
 from components.promotion import champions, decide, promote, roll_back, settle
-from components.promotion_ledger import Ledger, create
+from components.promotion_ledger import Ledger
 from components.settings import Settings
 from components.storage import Folder
 from components.tester import read_bundle
@@ -131,14 +130,6 @@ def test_champions_that_can_be_gone_back_to():
     assert champions(steps[:1]) == ["1", "2"]
     assert champions(steps) == ["1", "2"]
     assert champions([*steps, entry("1", "2", "rolled back")]) == ["1"]
-
-
-def test_in_a_bucket_too_a_file_is_made_once(s3, tmp_path):
-    folder = Folder(f"{s3}/{tmp_path.name}/ledger")
-    assert create(folder, "000001.json", b"first")
-    assert not create(folder, "000001.json", b"second")
-    assert folder.read("000001.json") == b"first"
-    assert boto3.client("s3").list_objects_v2(Bucket="bucket", Prefix=f"{tmp_path.name}/ledger")["KeyCount"] == 1
 
 
 @pytest.fixture

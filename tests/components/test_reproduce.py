@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from components.audit import to_parquet
 from components.reproduce import compare, differences, verify_inputs
-from components.storage import Folder, folder_at
+from components.runs import open_run
+from components.settings import Settings
+from components.storage import Folder, folder_at, to_parquet
+from dtcm.config import with_overrides
 from dtcm.errors import BadInput
 from pipelines import reproduce_run
 
@@ -51,8 +53,21 @@ def test_inputs_are_verified_by_their_hashes(trained, copy, tmp_path):
     Path(rows[5]["path"]).write_bytes(b"other")
     table = type(manifest).from_pylist(rows, manifest.schema)
     copy.write("manifest.parquet", to_parquet(table))
-    with pytest.raises(BadInput, match=r"1 of 24 videos are missing or not the ones.*changed\.mp4"):
+    with pytest.raises(BadInput, match=r"1 of 24 files are missing or not the ones.*changed\.mp4"):
         verify_inputs(copy)
+
+
+def test_weights_that_were_begun_with_are_inputs(trained, copy, tiny, tmp_path):
+    weights = tmp_path / "w.pth"
+    weights.write_bytes(b"abc")
+    begun = with_overrides(tiny, {"model.classifier_weights": str(weights)})
+    run = open_run(begun, Settings(storage=str(tmp_path)), trained.run.read_table("manifest.parquet"))
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2's example
+    assert json.loads(run.folder.read("environment.json"))["weights"] == [{"path": str(weights), "sha256": digest}]
+    assert verify_inputs(run.folder) == 25
+    weights.write_bytes(b"abd")
+    with pytest.raises(BadInput, match=r"1 of 25 files .*w\.pth"):
+        verify_inputs(run.folder)
 
 
 def test_an_unfinished_run_is_refused(tmp_path):
@@ -61,12 +76,17 @@ def test_an_unfinished_run_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_is_done_again_by_the_code_of_its_commit(copy, tmp_path, capsys):
+def test_a_run_is_done_again_by_the_code_of_its_commit(copy, tiny_root, tmp_path, capsys, monkeypatch):
+    """From the folder in which its command was given, below which its videos were named."""
     if json.loads(copy.read("environment.json"))["git_dirty"] is not False:
         pytest.skip("the training was of a tree with changes that no commit holds; commit them first")
+    config = json.loads(copy.read("config.json"))
+    config["data"]["root"] = tiny_root.name
+    copy.write("config.json", json.dumps(config).encode())
+    monkeypatch.chdir(tiny_root.parent)
     reproduce_run.main([copy.uri, "--storage", str(tmp_path / "again")])
     said = capsys.readouterr().out
-    assert "24 videos, all with the hashes" in said
+    assert "24 files, all with the hashes" in said
     assert "Equal: 6 steps" in said
     again = folder_at(said.split("Again: ")[1].splitlines()[0])
     assert again.has("result.json")

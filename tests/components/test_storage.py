@@ -84,6 +84,14 @@ def test_pruning_does_not_take_later_damaged_checkpoints_for_those_to_keep(folde
     assert latest_checkpoint(folder) == (7, {"weights": b"7"})
 
 
+def test_pruning_counts_no_checkpoint_whose_writing_failed(folder):
+    for step in (4, 6):
+        write_checkpoint(folder, step, {"weights": b"%d" % step})
+    (folder / "step_00000005").write("weights", b"half")
+    prune_checkpoints(folder, latest=6, keep=2, best=6)
+    assert storage.checkpoint_steps(folder) == [4, 6]
+
+
 def test_the_marker_holds_every_files_sha256(tmp_path):
     write_checkpoint(Folder(str(tmp_path)), 3, {"weights": b"abc"})
     marker = json.loads((tmp_path / "step_00000003" / "COMMITTED").read_text())

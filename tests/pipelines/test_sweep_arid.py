@@ -114,7 +114,7 @@ def test_the_command_line_of_the_cron_job_sweeps_on_a_standing_cluster(standing_
     assert "1 of 13 trials finished." in run([*container["command"], line], standing_cluster)
     sweeps = tmp_path / tiny.data.name / "sweeps"
     assert events(sweeps) == ["started", "finished"]
-    assert not list(sweeps.rglob("LOCK"))
+    assert not list(sweeps.rglob("lock/*"))
 
 
 @pytest.mark.slow
@@ -125,7 +125,7 @@ def test_the_entry_point_of_the_ray_cron_job_sweeps_as_a_job(standing_cluster, t
     assert "1 of 13 trials finished." in run(submit, standing_cluster)
     sweeps = tmp_path / tiny.data.name / "sweeps"
     assert events(sweeps) == ["started", "finished"]
-    assert not list(sweeps.rglob("LOCK"))
+    assert not list(sweeps.rglob("lock/*"))
 
 
 @pytest.mark.slow

@@ -31,6 +31,9 @@ def test_other_videos_are_all_predicted_and_keep_their_class(run_folder, tiny_ro
     found = pq.read_table(out)
     assert found.num_rows == 12
     assert set(found["label"].to_pylist()) == {1}  # Right is the model's class 1, though the only one here
+    trained = [row for row in pq.read_table(run_folder / "manifest.parquet").to_pylist() if row["subset"] != "test"]
+    seen = {row["video_id"] for row in trained if row["class_name"] == "Right"}
+    assert {row["video_id"] for row in found.to_pylist() if row["leak"] == "same video"} == seen
 
 
 def test_a_class_that_the_model_does_not_know_is_named(run_folder, tiny_root, tmp_path):

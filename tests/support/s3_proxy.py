@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 class Proxy:
     """Stands in front of a store and fails the requests that `fault(number, command, path)` names a fault for.
 
-    "500", "503", "403": that status. "cut": no answer, the connection ends. "half": the body ends half-way. "stall": no
-    answer, the connection stays. "dead": cut, and for `dead_s` seconds nobody listens at the port.
+    "500", "503", "403": that status. "cut": no answer, the connection ends. "half": the body ends half-way.
+    "lost": done, and then cut. "stall": no answer, the connection stays. "dead": cut, and for `dead_s` seconds nobody
+    listens at the port.
     """
 
     def __init__(self, fault, dead_s=5.0):
@@ -86,6 +87,9 @@ class Handler(BaseHTTPRequestHandler):
         response = upstream.getresponse()
         content = response.read()
         upstream.close()
+        if fault == "lost":
+            self.close_connection = True
+            return self.connection.close()
         self.answer(response.status, content, dict(response.headers), half=fault == "half")
         if not fault:
             proxy.answered.append((self.command, self.path))

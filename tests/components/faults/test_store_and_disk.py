@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import subprocess
 
 import pytest
 
@@ -45,24 +44,6 @@ def test_a_store_that_throttles_fails_stalls_and_dies_shows_in_nothing(
     _, refused, _ = next(failure for failure in proxy.failures if failure[2] == "dead")
     assert ("PUT", refused) in proxy.answered  # after the store had come back
     assert_undisturbed(result, trained)
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """Mounts a file system of a given size; gives its folder, and a way to make it larger."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    place = tmp_path / "disk"
-    place.mkdir()
-
-    def mount(size_bytes, *options):
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", ",".join([f"size={size_bytes}", *options]), "tmpfs", place], check=True
-        )
-        return place
-
-    yield mount
-    subprocess.run(["umount", "-l", place], check=True)
 
 
 def test_a_full_disk_is_one_sentence_and_no_half_file(small_disk):

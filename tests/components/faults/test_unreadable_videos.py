@@ -72,6 +72,30 @@ def test_another_video_of_the_class_stands_in_for_one_that_became_unreadable(clu
     assert unreadable.counts(new_run.folder) == {"unreadable_videos": 3, "replaced_clips": len(replaced)}
 
 
+def test_what_is_read_again_is_forgotten_and_nothing_else(tmp_path):
+    log = unreadable.Log(Folder(str(tmp_path)), allowed=9)
+    clips = [
+        unreadable.Unread(part, step, slot, video_id, "path", "gone", "another")
+        for part, step, slot, video_id in [("val", 0, 3, "a"), ("train", 2, 0, "b"), ("train", 5, 1, "c")]
+    ]
+    assert log.add(clips)
+    log.begin("train", 4)
+    assert unreadable.read(log.folder) == [clips[1], clips[0]]
+    log.begin("val", 0)
+    assert unreadable.read(log.folder) == [clips[1]]
+
+
+def test_a_full_disk_is_what_the_log_says(small_disk):
+    place = small_disk(65_536)
+    log = unreadable.Log(Folder(str(place)), allowed=9)
+    clip = unreadable.Unread("train", 1, 0, "a", "x" * 100_000, "gone", "b")
+    assert not log.add([clip])
+    assert "no room for" in log.what()
+    small_disk(2**20, "remount")
+    assert log.add([clip])
+    assert (log.what(), unreadable.read(log.folder)) == ("", [clip])
+
+
 def test_more_unreadable_videos_than_allowed_stop_the_training_at_once(cluster, spoilt, new_run):
     manifest, videos = spoilt
     with pytest.raises(BadInput, match=r"of 16 videos can no longer be read .*put the files back") as error:
