@@ -41,6 +41,9 @@ from dtcm.models.dtcm import build
 from dtcm.options import check_training
 from dtcm.step import dry_step, total_epochs
 
+WEAKEST = 5
+"""Classes that are named after a test: those with the lowest accuracy."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -150,6 +153,12 @@ def describe_test(test: dict[str, float]) -> str:
     if len(bins) > 1:
         shares = (f"{value:.1%} of {test[f'dv/{name} clips']:.0f} at {name}" for name, value in bins.items())
         lines.append(f"By darkness (Dv, -1 is black): {', '.join(shares)}")
+    if speed := test.get("clips_per_s"):
+        by_class = {name.removeprefix("class/"): value for name, value in test.items() if name.startswith("class/")}
+        weakest = sorted(by_class.items(), key=lambda found: found[1])[:WEAKEST]
+        lines.append(
+            f"Weakest classes: {', '.join(f'{name} {value:.0%}' for name, value in weakest)}; {speed:.3g} clips/s"
+        )
     return "\n".join(lines)
 
 

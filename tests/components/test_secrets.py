@@ -84,3 +84,11 @@ def test_a_whole_run_leaves_no_password_behind(tiny, tmp_path):
     assert not [path for path in written if PLANTED.encode() in path.read_bytes()]
     (recorded,) = (path for path in written if path.name == "environment.json")
     assert "http://***@127.0.0.1:1" in " ".join(json.loads(recorded.read_text())["command"])
+
+    register = [sys.executable, "pipelines/register_run.py", str(recorded.parent)]
+    register += ["--tracking-uri", f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}"]
+    done = subprocess.run(register, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    logged = [path for path in (tmp_path / "mlflow").rglob("*") if path.is_file()]
+    assert {"mlflow.db", "index.html", "model.safetensors", "MODEL_CARD.md"} <= {path.name for path in logged}
+    assert not [path for path in logged if PLANTED.encode() in path.read_bytes()]
