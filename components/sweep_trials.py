@@ -226,7 +226,12 @@ def run_trial(config: dict[str, Any], sweep: Sweep, settings: Settings) -> None:
     try:
         while True:
             ended, _ = ray.wait([training], timeout=1 if run.folder.is_local else 15)
-            epochs = validated(run)
+            try:
+                epochs = validated(run)
+            except OSError:  # the store is away, for which the training waits too
+                if ended:
+                    raise
+                continue
             for done in range(reported, len(epochs)):
                 best = max((record["metrics"] for record in epochs[: done + 1]), key=score)
                 tune.report({"epoch": epochs[done]["epoch"], "objective": objective(best), "val": best})

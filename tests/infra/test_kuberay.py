@@ -26,7 +26,7 @@ STRING, BOOLEAN, STRINGS = {"type": "string"}, {"type": "boolean"}, {"additional
 COUNT = {"type": "integer", "minimum": 0}
 POD = {"type": "object", "required": ["spec"]}  # checked by Kubernetes' own schema below
 
-# Fields, types and what is required in KubeRay's CRD of RayCronJob (ray.io/v1, 1.6), as far as a schedule of jobs has a
+# Fields, types and what is required in KubeRay's CRD of RayCronJob (ray.io/v1, 1.7), as far as a schedule of jobs has a
 # use for them: the CRD is not published in any package. What is not here is refused, as is what the CRD does not know.
 RAY_CLUSTER = spec(
     headGroupSpec_=spec(rayStartParams=STRINGS, serviceType=STRING, template_=POD),
