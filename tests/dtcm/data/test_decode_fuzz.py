@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 from dtcm.data.decode import UnreadableVideo, audit_frames, decode_all, probe, read_frames, sample_frames
-from tests.support.reference import REFERENCE
 
 TIMEOUT_S = 20
 MEMORY_BYTES = 6 * 2**30
@@ -58,6 +57,8 @@ def make_base(path, codec, pix_fmt, options):
 @pytest.fixture(scope="session")
 def bases(tmp_path_factory):
     """Good files; beside those made here, small real ones where this machine has them."""
+    from tests.support.reference import REFERENCE  # not found by the child, which runs this file as a script
+
     made = [make_base(tmp_path_factory.mktemp("bases") / name, *how) for name, *how in BASES]
     folder = REFERENCE / "data" / "codecs"
     real = sorted(folder.glob("*")) if folder.is_dir() else []
