@@ -46,9 +46,11 @@ def test_finished_runs_are_set_beside_print_and_written(capsys, storage, tmp_pat
     assert "L_AR" not in text
 
 
-def test_weights_are_named_with_their_model(storage, capsys):
-    finish(storage, {"model.classifier_weights": "x.pth", "loss.setting": "two-stage"}, right=8)
-    flags = ["--table", "VI", "--classifiers", "small3d", "--seeds", "0", "--weights", "small3d", "x.pth"]
+def test_weights_are_named_with_their_model(storage, tmp_path, capsys):
+    weights = tmp_path / "x.pth"
+    weights.touch()
+    finish(storage, {"model.classifier_weights": str(weights), "loss.setting": "two-stage"}, right=8)
+    flags = ["--table", "VI", "--classifiers", "small3d", "--seeds", "0", "--weights", "small3d", str(weights)]
     compare_models.main([*flags, "--settings.storage", storage])
     assert "from given weights: small3d." in capsys.readouterr().out
 
