@@ -38,7 +38,7 @@ ONLY_IMPORTERS = {
         "dtcm/data/sample.py",
         "dtcm/enhanced_video.py",
     },
-    "boto3": {"components/promotion_ledger.py"},
+    "boto3": {"components/exclusive.py"},
     "cv2": {"dtcm/models/flow.py", "dtcm/benchmarks.py"},
     "decord": {"dtcm/benchmarks.py"},
     "torchvision": {"dtcm/models/zoo.py", "dtcm/models/torchvision_import.py"},

@@ -80,5 +80,5 @@ def test_two_streams_average_and_the_gradient_reaches_the_clip_through_rgb():
 @pytest.mark.parametrize("name", ["i3d-flow", "i3d-two-stream", "tsn-r50-two-stream", "vgg16-two-stream"])
 def test_without_opencv_a_classifier_is_not_created_but_says_what_to_install(monkeypatch, name):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with torch.device("meta"), pytest.raises(BadInput, match=r'needs OpenCV: pip install "dtcm\[flow\]"'):
+    with torch.device("meta"), pytest.raises(BadInput, match=r'needs OpenCV: pip install -e "\.\[flow\]"'):
         create_classifier(name, 3, 16, 64)

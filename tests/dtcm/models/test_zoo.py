@@ -28,7 +28,7 @@ def test_torchvision_can_be_imported_beside_this_torch_again_and_again():
 def test_what_is_not_installed_is_named(monkeypatch, name, library):
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.setattr(zoo, "import_torchvision", zoo.import_torchvision if library == "torchvision" else lambda: None)
-    with pytest.raises(BadInput, match=rf'needs {library}: pip install "dtcm\[zoo\]"'):
+    with pytest.raises(BadInput, match=rf'needs {library}: pip install -e "\.\[zoo\]"'):
         create_classifier(name, 3, 16, 224)
 
 
