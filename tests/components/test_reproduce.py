@@ -11,6 +11,7 @@ from components.storage import Folder, folder_at, to_parquet
 from dtcm.config import with_overrides
 from dtcm.errors import BadInput
 from pipelines import reproduce_run
+from tests.support.runs import upload
 
 
 @pytest.fixture
@@ -76,17 +77,23 @@ def test_an_unfinished_run_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_is_done_again_by_the_code_of_its_commit(copy, tiny_root, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("where", ["disk", "s3"])
+def test_a_run_is_done_again_by_the_code_of_its_commit(copy, s3, tiny_root, tmp_path, capsys, monkeypatch, where):
     """From the folder in which its command was given, below which its videos were named."""
     if json.loads(copy.read("environment.json"))["git_dirty"] is not False:
         pytest.skip("the training was of a tree with changes that no commit holds; commit them first")
     config = json.loads(copy.read("config.json"))
     config["data"]["root"] = tiny_root.name
     copy.write("config.json", json.dumps(config).encode())
+    run, storage = copy.uri, str(tmp_path / "again")
+    if where == "s3":
+        run, storage = f"{s3}/{tmp_path.name}/run", f"{s3}/{tmp_path.name}/again"
+        upload(Path(copy.uri), run)
     monkeypatch.chdir(tiny_root.parent)
-    reproduce_run.main([copy.uri, "--storage", str(tmp_path / "again")])
+    reproduce_run.main([run, "--storage", storage])
     said = capsys.readouterr().out
     assert "24 files, all with the hashes" in said
     assert "Equal: 6 steps" in said
     again = folder_at(said.split("Again: ")[1].splitlines()[0])
+    assert again.uri.startswith(storage)
     assert again.has("result.json")
