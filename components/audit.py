@@ -1,8 +1,8 @@
 """Ray Data reads every file completely, once; what each gave is kept in a journal and never read again.
 
 Each worker decodes in a child process that can be killed, so a decoder that crashes or hangs costs one
-file and not the run. Rows come back as soon as about a second's work is done and are written down within
-another, so a kill loses no more than the files of these two seconds.
+file and not the run. Rows come back one by one and are written down within a second, so a kill loses the
+files of that second and those that were being read.
 """
 
 import functools
@@ -34,8 +34,6 @@ from dtcm.data.records import FACTS
 
 FILES_PER_TASK = 128
 """Enough to hide what a task costs by itself, few enough that a lost machine costs little."""
-GROUP_BYTES = 2**22
-"""What was read is handed on when so much was: about a second's work, so that handing on costs next to nothing."""
 JOURNAL_S = 1.0
 """At most so long is a result not yet written down."""
 FOR_NOW = frozenset({"missing", "crashed", "timed-out", "unreachable"})
@@ -47,7 +45,6 @@ AUDITED = pa.schema(
     [("path", pa.string()), ("kind", pa.string()), ("reason", pa.string()), *((f.name, f.type) for f in FACTS)]
 )
 """What reading a file gave: its facts, or the kind of failure, the reason, and no facts."""
-GROUP = pa.list_(pa.struct(list(AUDITED)))
 
 Row = dict[str, Any]
 Key = tuple[str, int, float]
@@ -169,30 +166,19 @@ def stream(files: list[Row], timeout_s: float) -> Iterator[Row]:
     workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
     blocks = max(min(len(files), 4 * workers), len(files) // FILES_PER_TASK)
     rows = ray.data.from_items(files, override_num_blocks=min(len(files), blocks))
-    rows.context.target_max_block_size = 1  # a block is handed on with every group, not at the end of its task
-    # By default a task waits at every other group until the driver has fetched it, which takes tenths of a second.
+    rows.context.target_max_block_size = 1  # a block is handed on with every row, not at the end of its task
+    # By default a task waits at every other row until the driver has fetched it, which takes tenths of a second.
     rows.context._max_num_blocks_in_streaming_gen_buffer = FILES_PER_TASK
-    read = functools.partial(_audit_groups, timeout_s=timeout_s)
+    read = functools.partial(_audit_task, timeout_s=timeout_s)
     audited = rows.map_batches(read, batch_size=None, batch_format="pyarrow")
     for block in audited.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for group in cast(pa.Table, block)["group"].to_pylist():
-            yield from group
+        yield from cast(pa.Table, block).to_pylist()
 
 
-def _audit_groups(files: pa.Table, timeout_s: float) -> Iterator[pa.Table]:
-    """A task's files as rows of AUDITED, in groups; a group is a single row, since Ray cuts tables into small ones.
-
-    Sizes of files make the groups, and not time: a task that Ray repeats has to give the same ones.
-    """
-    found, size = [], 0
+def _audit_task(files: pa.Table, timeout_s: float) -> Iterator[pa.Table]:
+    """A task's files as rows of AUDITED, each a table of its own, so that it is handed on at once."""
     for row in audit_each(files.to_pylist(), timeout_s):
-        found.append(row)
-        size += row["bytes"]
-        if size >= GROUP_BYTES:
-            yield pa.table({"group": pa.array([found], GROUP)})
-            found, size = [], 0
-    if found:
-        yield pa.table({"group": pa.array([found], GROUP)})
+        yield pa.Table.from_pylist([row], AUDITED)
 
 
 def _progress(rows: Iterator[Row], total: int, known: int) -> Iterable[Row]:
