@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import ray
 from ray.data import DataContext
 
+from components.loopback import loopback
 from components.settings import Settings, in_ray_job
 from dtcm.errors import BadInput
 
@@ -66,15 +67,21 @@ def _connect(settings: Settings) -> None:
             f"{settings.workers} workers were asked for and this machine has {cores} cores; "
             "lower --settings.workers or name a larger cluster with --settings.ray-address."
         )
-    # Without an address Ray may join somebody else's cluster on this machine, hence "local". Cores are logical:
-    # one more than the workers need, so that decoding can always be scheduled.
-    ray.init(
-        address="local",
-        num_cpus=max(cores, settings.workers + 1),
-        dashboard_host="127.0.0.1",
-        logging_level=logging.WARNING,
-        log_to_driver=False,
-    )
+    # Cores are logical: one more than the workers need, so that decoding can always be scheduled.
+    start_here(max(cores, settings.workers + 1))
+
+
+def start_here(cpus: int) -> None:
+    """Start a cluster of this machine alone, of so many logical CPUs, and connect to it."""
+    with loopback():
+        # Without an address Ray may join somebody else's cluster on this machine, hence "local".
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            dashboard_host="127.0.0.1",
+            logging_level=logging.WARNING,
+            log_to_driver=False,
+        )
 
 
 def _check(settings: Settings) -> bool:

@@ -16,6 +16,7 @@ from ray.train.backend import BackendConfig
 from ray.train.torch import TorchConfig
 from ray.train.torch.config import _TorchBackend
 
+from components.loopback import bind_store
 from components.runs import Run
 from dtcm.errors import Stopped
 
@@ -28,7 +29,7 @@ sigterm = threading.Event()
 
 
 class NoticeConfig(TorchConfig):
-    """Ray Train's set-up of torch in the workers, which then also listen for SIGTERM."""
+    """Ray Train's set-up of torch in the workers, which also take SIGTERM as notice; torch's store is bound."""
 
     @property
     def backend_cls(self) -> type:
@@ -37,6 +38,10 @@ class NoticeConfig(TorchConfig):
 
 
 class _NoticeBackend(_TorchBackend):
+    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+        worker_group.execute(bind_store)
+        super().on_start(worker_group, backend_config)
+
     def on_training_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
         super().on_training_start(worker_group, backend_config)
         # In the workers' main threads, the only ones that may set a handler; training runs in another thread.

@@ -4,16 +4,14 @@ The ledger and the run folders are the truth: the same command goes on from them
 """
 
 import json
-import logging
 import os
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
 
 import ray
 
-from components.cluster import cluster, prepare, workers_on
+from components.cluster import cluster, prepare, start_here, workers_on
 from components.exclusive import locked
 from components.index import index
 from components.ledger import Ledger
@@ -95,9 +93,7 @@ def _room(settings: Settings, limits: Limits) -> Generator[int]:
         prepare()
         atonce = limits.concurrent or max(1, (os.cpu_count() or 1) // settings.workers)
         # Logical CPUs: for each trial its workers and one to decode, and one more for the trials' own processes.
-        cpus = atonce * (settings.workers + 1) + 1
-        quiet: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
-        ray.init(address="local", num_cpus=cpus, dashboard_host="127.0.0.1", **quiet)
+        start_here(atonce * (settings.workers + 1) + 1)
     try:
         with cluster(settings) as use_gpu:
             total = ray.cluster_resources()

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -93,7 +94,10 @@ def search(going: Sweeping, grace_epochs: int, budget: int | None) -> int | None
                 optuna.trial.create_trial(params=event["point"], distributions=space, value=objective(event["val"]))
             )
         epochs = [total_epochs(trial(sweep, point, sweep.seeds[0]).experiment) for point in corner_points(sweep)]
-        sampler = optuna.samplers.TPESampler(seed=sweep.seeds[0] + len(over))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # constant_liar: points near those that are still being trained are less likely to be proposed.
+            sampler = optuna.samplers.TPESampler(seed=sweep.seeds[0] + len(over), constant_liar=True)
         options: dict[str, Any] = {"storage": storage, "study_name": sweep.name, "sampler": sampler}
         searcher = OptunaSearch(
             space, metric="objective", mode="max", points_to_evaluate=again[:number] or None,

@@ -10,6 +10,7 @@ import ray
 from moto.server import ThreadedMotoServer
 
 from components import cluster as cluster_module
+from components.loopback import loopback
 from components.settings import Settings
 from components.workflow import train_test_register
 from dtcm.config import DataConfig, Experiment, ModelConfig, OptimConfig
@@ -92,7 +93,8 @@ def cluster(s3):
     Its processes inherit the environment in which it starts, so the S3 endpoint has to be there first.
     """
     cluster_module.prepare()
-    ray.init(address="local", num_cpus=4, dashboard_host="127.0.0.1", log_to_driver=False)
+    with loopback():
+        ray.init(address="local", num_cpus=4, dashboard_host="127.0.0.1", log_to_driver=False)
     yield
     ray.shutdown()
 

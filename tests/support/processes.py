@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from ipaddress import ip_address
 from pathlib import Path
 
 DEADLINE_S = 400
@@ -57,3 +58,24 @@ def finished(process):
     output = process.communicate()[0]
     assert process.returncode == 0, output
     return output
+
+
+def listening(pids):
+    """The address of every TCP socket that these processes listen on, with its process's command line."""
+    inodes = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            _, local, _, state, _, _, _, _, _, inode, *_ = line.split()
+            if state == "0A":  # TCP_LISTEN
+                words = bytes.fromhex(local.partition(":")[0])
+                address = ip_address(b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4)))
+                inodes[f"socket:[{inode}]"] = getattr(address, "ipv4_mapped", None) or address
+    found = set()
+    for pid in pids:
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+            links = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+        except OSError:  # it has ended
+            continue
+        found |= {(inodes[link], command) for link in links & inodes.keys()}
+    return found
