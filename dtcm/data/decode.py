@@ -8,6 +8,7 @@ in their own way.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import av
@@ -62,8 +63,8 @@ class VideoInfo:
     """Frames by the header; None where it says nothing."""
 
 
-Look: TypeAlias = tuple[Callable[[int], Sequence[int]], Callable[[np.ndarray], Any]]
-"""Which frames of a video of so many to look at, and what to keep of each, RGB uint8 [H, W, 3]."""
+Look: TypeAlias = tuple[Callable[[int], Sequence[int]], Callable[[av.VideoFrame], Any]]
+"""Which frames of a video of so many to look at, and what to keep of each, as it was decoded."""
 
 
 class Audited(NamedTuple):
@@ -118,7 +119,7 @@ def audit_frames(source: Source, indices_of: Callable[[int], Sequence[int]]) -> 
 
     One pass; a second where the packets promise another number of frames than there are. Raises UnreadableVideo.
     """
-    info, (frames,) = audit_looks(source, [(indices_of, np.copy)])
+    info, (frames,) = audit_looks(source, [_pictures(indices_of)])
     return Audited(info, np.stack(frames))
 
 
@@ -137,7 +138,7 @@ def sample_frames(source: Source, indices_of: Callable[[int], Sequence[int]]) ->
     video = fetch(source)
     with guarded(video.path):
         frames_THWC = _sought(video, indices_of, size=None)
-        return np.stack(_audit(video, [(indices_of, np.copy)])[1][0]) if frames_THWC is None else frames_THWC
+        return np.stack(_audit(video, [_pictures(indices_of)])[1][0]) if frames_THWC is None else frames_THWC
 
 
 def _audit(video: Video, looks: Sequence[Look]) -> tuple[VideoInfo, list[list[Any]]]:
@@ -156,6 +157,11 @@ def _audit(video: Video, looks: Sequence[Look]) -> tuple[VideoInfo, list[list[An
     return _info(said, frame, count), kept.in_order()
 
 
+def _pictures(indices_of: Callable[[int], Sequence[int]]) -> Look:
+    """A look that keeps the frames themselves, RGB uint8 [H, W, 3]."""
+    return indices_of, partial(to_rgb, reformatter=VideoReformatter())
+
+
 class _Kept:
     """What looks have made of the frames that they name for a video of `total` frames."""
 
@@ -163,15 +169,13 @@ class _Kept:
         self.looks = [(indices_of(total), look) for indices_of, look in looks]
         self.wanted = {index for indices, _ in self.looks for index in indices}
         self.found: list[dict[int, Any]] = [{} for _ in looks]
-        self.reformatter = VideoReformatter()
 
     def look(self, number: int, frame: av.VideoFrame) -> None:
         if number not in self.wanted:
             return
-        picture_HWC = to_rgb(frame, self.reformatter)
         for (indices, look), found in zip(self.looks, self.found, strict=True):
             if number in indices:
-                found[number] = look(picture_HWC)
+                found[number] = look(frame)
 
     def in_order(self) -> list[list[Any]]:
         return [[found[i] for i in indices] for (indices, _), found in zip(self.looks, self.found, strict=True)]
