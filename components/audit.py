@@ -18,12 +18,10 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, cast
 
-import av
 import numpy as np
 import pyarrow as pa
 import ray.data
 import torch
-from av.video.reformatter import VideoReformatter
 from tqdm import tqdm
 
 from components.storage import Folder, to_parquet
@@ -31,8 +29,8 @@ from dtcm.children import process_pool
 from dtcm.darkness import Rule, judge, mean_luma, sampled_indices
 from dtcm.data.decode import Look, UnreadableVideo, audit_looks
 from dtcm.data.files import is_uri, read_bytes
-from dtcm.data.fingerprint import fingerprint_indices, from_thumbnails, thumbnail
-from dtcm.data.frames import to_rgb
+from dtcm.data.fingerprint import SIDE, fingerprint_indices, from_thumbnails
+from dtcm.data.frames import Shown
 from dtcm.data.records import FACTS
 
 FILES_PER_TASK = 128
@@ -123,7 +121,7 @@ def read_facts(path: str) -> Row:
     """
     torch.set_num_threads(1)
     source = read_bytes(path) if is_uri(path) else path
-    info, (*lumas_8, small_T) = audit_looks(source, _looks())
+    info, (*lumas_8, small_T) = audit_looks(source, LOOKS)
     paper, released = (judge(np.array(luma_8), rule) for luma_8, rule in zip(lumas_8, RULES, strict=True))
     return {
         "sha256": _sha256(source),
@@ -149,16 +147,17 @@ def key(row: Row) -> Key:
     return row["path"], row["bytes"], row["modified_s"]
 
 
-def _looks() -> list[Look]:
-    """What is kept of a video: the luma of the frames by which each rule judges, and thumbnails for the fingerprint."""
-    luma = functools.partial(_luma, reformatter=VideoReformatter())
-    small = functools.partial(thumbnail, reformatter=VideoReformatter())
-    judged: list[Look] = [(functools.partial(sampled_indices, rule=rule), luma) for rule in RULES]
-    return [*judged, (fingerprint_indices, small)]
+def _luma(shown: Shown) -> float:
+    return float(mean_luma(shown.rgb()[None])[0])
 
 
-def _luma(frame: av.VideoFrame, reformatter: VideoReformatter) -> float:
-    return float(mean_luma(to_rgb(frame, reformatter)[None])[0])
+def _thumbnail(shown: Shown) -> np.ndarray:
+    return shown.cells(SIDE)
+
+
+LOOKS: list[Look] = [*((functools.partial(sampled_indices, rule=rule), _luma) for rule in RULES)]
+LOOKS += [(fingerprint_indices, _thumbnail)]
+"""What is kept of a video: the luma of the frames by which each rule judges, and thumbnails for the fingerprint."""
 
 
 def stream(files: list[Row], timeout_s: float) -> Iterator[Row]:

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 import ray
+import torch
 from ray.data import DataContext
 
 from components.loopback import loopback
@@ -51,6 +52,11 @@ def workers_on(gpus: float, each: float) -> int:
 def reserved(settings: Settings, use_gpu: bool) -> dict[str, float]:
     """What Ray Train reserves for each worker of a run: a CPU, or its GPUs."""
     return {"GPU": settings.gpus_per_worker} if use_gpu else {"CPU": 1}
+
+
+def device_here(settings: Settings) -> str:
+    """Where this process itself computes, as to measure a model: "cuda" or "cpu"."""
+    return "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _connect(settings: Settings) -> None:

@@ -12,6 +12,7 @@ from components.cluster import cluster
 from components.runs import Run, manifest_sha256
 from components.settings import Settings
 from components.storage import Folder
+from components.tester import right_clips
 from components.workflow import find_videos, train_test_register
 from dtcm import config
 from dtcm.config import Experiment, with_overrides
@@ -136,5 +137,5 @@ def _weights(experiment: Experiment, base: Experiment, weights: Mapping[str, str
 
 def _tested(run: Run) -> Outcome:
     result, predictions = json.loads(run.folder.read("result.json")), run.read_table("predictions.parquet")
-    right = predictions["label"].to_numpy() == predictions["predicted"].to_numpy()
-    return Outcome(manifest_sha256(run.read_table("manifest.parquet")), right, result["top5"], result["inconsistency"])
+    manifest = manifest_sha256(run.read_table("manifest.parquet"))
+    return Outcome(manifest, right_clips(predictions), result["top5"], result["inconsistency"])

@@ -142,6 +142,11 @@ def definition(sweep: Sweep) -> dict[str, Any]:
     return {"method": sweep.method, "seeds": list(sweep.seeds), "fields": fields, "experiment": base}
 
 
+def short(value: Any) -> str:
+    """A field's value as tables and lines show it."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def _yaml(text: str, where: str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(text)

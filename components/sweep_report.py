@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
+from components.cluster import device_here
 from components.ledger import Event, Ledger
 from components.settings import Settings
 from components.storage import Folder
-from components.sweep_plan import Sweep, factor_points, trial
+from components.sweep_plan import Sweep, factor_points, short, trial
 from components.sweep_state import best_trials, sweep_folder, wanted
 from components.sweep_tracker import SweepTracker
 from dtcm import config, figures
@@ -60,7 +60,7 @@ def report(sweep: Sweep, settings: Settings) -> str:
         experiment = trial(sweep, best[0]["point"], sweep.seeds[0]).experiment
         folder.write("best.json", config.to_json(experiment).encode())
         parts.append(f"Best by validation: {_label(best[0]['point'])}. best.json has it, for `--from-config`.")
-        parts.append(LEGEND.format(device=_device(settings)))
+        parts.append(LEGEND.format(device=device_here(settings)))
         parts += [_factor(sweep, name, points, front) for name in sweep.fields if sweep.method == "factors"]
         parts.append(_all(points, front))
         _draw(sweep, points, front, settings)
@@ -110,13 +110,9 @@ def _costs(
     for model in counted:
         if model not in found:
             operations = costs(model)
-            seconds = measure(model, model, _device(settings)).seconds
+            seconds = measure(model, model, device_here(settings)).seconds
             found[model] = (operations and operations.paper_ops / 1e9, 1 / seconds)
     return [found[model] for model in counted]
-
-
-def _device(settings: Settings) -> str:
-    return "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _front(points: Sequence[Point], goal: str) -> list[bool]:
@@ -156,7 +152,7 @@ def _factor(sweep: Sweep, field: str, points: Sequence[Point], front: Mapping[st
     printed = sweep.printed.get(field)
     rows = []
     for number, value in enumerate(sweep.fields[field]):
-        cells = {field: _short(value)}
+        cells = {field: short(value)}
         if found := _varied(sweep, field, value, points):
             cells |= _cells(found, points, front)
         if printed and number < len(printed.values):
@@ -234,8 +230,4 @@ def _share(found: Accuracy) -> str:
 
 
 def _label(point: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {_short(value)}" for name, value in point.items())
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return ", ".join(f"{name} {short(value)}" for name, value in point.items())

@@ -23,7 +23,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from components.ledger import Ledger
 from components.settings import Settings, redacted
-from components.sweep_plan import Range, Sweep, Trial, corner_points, trial
+from components.sweep_plan import Range, Sweep, Trial, corner_points, short, trial
 from components.sweep_state import objective, run_of, score, validated, wanted
 from components.sweep_tracker import SweepTracker
 from components.workflow import train_test_register
@@ -280,9 +280,5 @@ def _finish(going: Sweeping, one: Trial) -> None:
 
 
 def _say(one: Trial, what: str) -> None:
-    values = ", ".join(f"{name.rpartition('.')[2]} {_short(value)}" for name, value in one.point.items())
+    values = ", ".join(f"{name.rpartition('.')[2]} {short(value)}" for name, value in one.point.items())
     print(f"{values}, seed {one.experiment.seed}: {what}", flush=True)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

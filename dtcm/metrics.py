@@ -46,14 +46,6 @@ def confusion(logits_NC: NDArray[Any], labels_N: NDArray[Any]) -> NDArray[np.int
     return matrix
 
 
-def per_class_accuracy(matrix_CC: NDArray[np.int64]) -> list[float]:
-    """Share of each class's clips that are right, in the order of the classes; nan where it has none."""
-    totals = matrix_CC.sum(axis=1)
-    return [
-        float(right / total) if total else math.nan for right, total in zip(matrix_CC.diagonal(), totals, strict=True)
-    ]
-
-
 def probabilities(logits_NC: NDArray[Any]) -> NDArray[np.float64]:
     """Softmax of the logits, [N, C]."""
     exponentials = np.exp(np.asarray(logits_NC, np.float64) - logits_NC.max(axis=1, keepdims=True))

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from components import compare
+from components.cluster import device_here
 from components.settings import Settings
 from dtcm.config import Experiment
 from dtcm.recipes import RECIPES
@@ -63,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         problems = compare.train_missing(wanted, base, args.settings)
     wanted = compare.experiments(table.entries, base, args.seeds, args.weights)
     ours = compare.collect(table, wanted, args.settings)
-    compare.count(table, chosen, ours, device(args.settings) if args.measure else "")
+    compare.count(table, chosen, ours, device_here(args.settings) if args.measure else "")
     for label, problem in problems.items():
         ours[label] = ours[label]._replace(problem=problem)
     text = render(table, chosen, ours, compare.about(wanted))
@@ -74,11 +73,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         Path(args.out).write_text(text)
         print(f"Written: {args.out}")
-
-
-def device(settings: Settings) -> str:
-    """Where time and memory are measured."""
-    return "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 if __name__ == "__main__":

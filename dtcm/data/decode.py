@@ -8,7 +8,6 @@ in their own way.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import av
@@ -26,6 +25,8 @@ from dtcm.data.frames import (
     Header,
     NotSought,
     Scan,
+    Shown,
+    Viewer,
     all_frames,
     decoded,
     header,
@@ -63,8 +64,8 @@ class VideoInfo:
     """Frames by the header; None where it says nothing."""
 
 
-Look: TypeAlias = tuple[Callable[[int], Sequence[int]], Callable[[av.VideoFrame], Any]]
-"""Which frames of a video of so many to look at, and what to keep of each, as it was decoded."""
+Look: TypeAlias = tuple[Callable[[int], Sequence[int]], Callable[[Shown], Any]]
+"""Which frames of a video of so many to look at, and what to keep of each."""
 
 
 class Audited(NamedTuple):
@@ -79,21 +80,31 @@ class Audited(NamedTuple):
 def read_frames(source: Source, indices: Sequence[int], size: tuple[int, int] | None = None) -> np.ndarray:
     """The frames at the given indices, in the order given; an index may occur twice.
 
-    Returns RGB uint8 [T, H, W, 3], resized to `size` = (width, height) if given: bilinear with
-    antialiasing, on uint8. Frames of a synthetic video are drawn. Raises UnreadableVideo, also where the
-    video has fewer frames than asked for, and ValueError for no index or a negative one.
+    Returns RGB uint8 [T, H, W, 3], in `size` = (width, height) if given, see `resize`. Frames of a synthetic
+    video are drawn. Raises UnreadableVideo, also where the video has fewer frames than asked for, and
+    ValueError for no index or a negative one.
     """
     unique, order = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
     if unique.size == 0 or unique[0] < 0:
         raise ValueError(f"frame indices must be a non-empty sequence of non-negative integers, not {indices}")
     if isinstance(source, str) and synthetic.is_synthetic(source):
-        return _resized(synthetic.draw_frames(source, indices), size)
+        drawn_THWC = synthetic.draw_frames(source, indices)
+        return resize(drawn_THWC, size) if size else drawn_THWC
     video = fetch(source)
     with guarded(video.path):
         frames_THWC = _sought(video, lambda _: indices, size) if unique[-1] >= SOUGHT_FROM else None
         if frames_THWC is None:
             frames_THWC = _in_order(_gather(_picked(video, unique.tolist()), size), order)
     return frames_THWC
+
+
+def resize(frames_THWC: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Frames resized to (width, height): bilinear with antialiasing, on uint8."""
+    width, height = size
+    if frames_THWC.shape[1:3] == (height, width):
+        return frames_THWC
+    frames_NCHW = torch.from_numpy(np.ascontiguousarray(frames_THWC)).permute(0, 3, 1, 2)
+    return interpolate(frames_NCHW, size=(height, width), mode="bilinear", antialias=True).permute(0, 2, 3, 1).numpy()
 
 
 def decode_all(source: Source) -> Iterator[np.ndarray]:
@@ -159,7 +170,7 @@ def _audit(video: Video, looks: Sequence[Look]) -> tuple[VideoInfo, list[list[An
 
 def _pictures(indices_of: Callable[[int], Sequence[int]]) -> Look:
     """A look that keeps the frames themselves, RGB uint8 [H, W, 3]."""
-    return indices_of, partial(to_rgb, reformatter=VideoReformatter())
+    return indices_of, Shown.rgb
 
 
 class _Kept:
@@ -169,13 +180,14 @@ class _Kept:
         self.looks = [(indices_of(total), look) for indices_of, look in looks]
         self.wanted = {index for indices, _ in self.looks for index in indices}
         self.found: list[dict[int, Any]] = [{} for _ in looks]
+        self.viewer = Viewer()
 
     def look(self, number: int, frame: av.VideoFrame) -> None:
         if number not in self.wanted:
             return
         for (indices, look), found in zip(self.looks, self.found, strict=True):
             if number in indices:
-                found[number] = look(frame)
+                found[number] = look(self.viewer.show(frame))
 
     def in_order(self) -> list[list[Any]]:
         return [[found[i] for i in indices] for (indices, _), found in zip(self.looks, self.found, strict=True)]
@@ -224,7 +236,7 @@ def _in_order(frames_THWC: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def _gather(frames: Iterable[av.VideoFrame], size: tuple[int, int] | None) -> np.ndarray:
-    chunks = [_resized(chunk, size) for chunk in _chunks(frames)]
+    chunks = [resize(chunk, size) if size else chunk for chunk in _chunks(frames)]
     return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
 
 
@@ -242,11 +254,3 @@ def _chunks(frames: Iterable[av.VideoFrame]) -> Iterator[np.ndarray]:
             chunk, filled = None, 0
     if chunk is not None:
         yield chunk[:filled]
-
-
-def _resized(frames_THWC: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    if size is None or size == (frames_THWC.shape[2], frames_THWC.shape[1]):
-        return frames_THWC
-    width, height = size
-    frames_NCHW = torch.from_numpy(frames_THWC).permute(0, 3, 1, 2)
-    return interpolate(frames_NCHW, size=(height, width), mode="bilinear", antialias=True).permute(0, 2, 3, 1).numpy()

@@ -8,11 +8,9 @@ it in each eighth of the video as motion. Measured on 150 clips of ARID in six c
 
 from collections.abc import Sequence
 
-import av
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
 
-from dtcm.data.frames import quarter_turns
+from dtcm.data.frames import Viewer
 from dtcm.errors import BadInput
 
 SAMPLES = 24
@@ -53,23 +51,12 @@ def fingerprint(frames_THWC: np.ndarray) -> np.ndarray:
     """
     if frames_THWC.dtype != np.uint8 or frames_THWC.ndim != 4 or frames_THWC.shape[-1] != 3:
         raise BadInput(f"Frames must be uint8 [T, H, W, 3]; these are {frames_THWC.dtype} {list(frames_THWC.shape)}.")
-    reformatter = VideoReformatter()
-    frames = (av.VideoFrame.from_ndarray(frame_HWC, format="rgb24") for frame_HWC in frames_THWC)
-    return from_thumbnails(np.array([thumbnail(frame, reformatter) for frame in frames]))
-
-
-def thumbnail(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
-    """Luma of a decoded frame averaged over a grid of equal cells, upright, float32 [32, 32] in [0, 255].
-
-    FFmpeg averages, from the frame as it was decoded: ten times as fast as by way of RGB. It keeps 16 bits, since what
-    moves in the dark changes a cell by less than a level. Frames of a side below 32 pixels are enlarged.
-    """
-    cells = reformatter.reformat(frame, SIDE, SIDE, format="gray16le", interpolation=Interpolation.AREA, threads=1)
-    return np.rot90(cells.to_ndarray(), quarter_turns(frame)).astype(np.float32) / 257
+    viewer = Viewer()
+    return from_thumbnails(np.array([viewer.show(frame_HWC).cells(SIDE) for frame_HWC in frames_THWC]))
 
 
 def from_thumbnails(thumbnails_T: np.ndarray) -> np.ndarray:
-    """`fingerprint` of a video from the thumbnails of its frames, [T, 32, 32], so that frames need not be kept."""
+    """`fingerprint` of a video from `Shown.cells(SIDE)` of its frames, [T, 32, 32], so that frames need not be kept."""
     if not len(thumbnails_T) or len(thumbnails_T) % WINDOWS:
         raise BadInput(f"A fingerprint needs frames for {WINDOWS} windows; {len(thumbnails_T)} cannot be divided so.")
     windows_8 = thumbnails_T.reshape(WINDOWS, -1, SIDE, SIDE).mean(axis=1)

@@ -6,11 +6,10 @@ what is tested. Clips stay uint8 until they are on the device.
 
 import numpy as np
 import torch
-from torch.nn.functional import interpolate
 
 from dtcm.config import DataConfig
 from dtcm.data.clips import check as check  # the early check of what load_clip will be asked for
-from dtcm.data.decode import Source, read_frames
+from dtcm.data.decode import Source, read_frames, resize
 from dtcm.data.plan import PlanRow
 
 
@@ -42,15 +41,6 @@ def centre_square(frames_THWC: np.ndarray, side_px: int) -> np.ndarray:
     side = min(side_px, height, width)
     y, x = (height - side) // 2, (width - side) // 2
     return frames_THWC[:, y : y + side, x : x + side]
-
-
-def resize(frames_THWC: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Frames resized to (width, height) as `read_frames` does: bilinear with antialiasing, on uint8."""
-    width, height = size
-    if frames_THWC.shape[1:3] == (height, width):
-        return frames_THWC
-    frames_NCHW = torch.from_numpy(np.ascontiguousarray(frames_THWC)).permute(0, 3, 1, 2)
-    return interpolate(frames_NCHW, size=(height, width), mode="bilinear", antialias=True).permute(0, 2, 3, 1).numpy()
 
 
 def crop_and_flip(frames_THWC: np.ndarray, x_px: int, y_px: int, side_px: int, flip: bool) -> np.ndarray:

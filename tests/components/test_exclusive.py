@@ -17,13 +17,6 @@ from tests.support.processes import wait_for
 from tests.support.servers import ROOT
 
 
-@pytest.fixture(params=["disk", "s3"])
-def folder(request, tmp_path):
-    if request.param == "disk":
-        return Folder(str(tmp_path / "sweep"))
-    return Folder(f"{request.getfixturevalue('s3')}/{tmp_path.name}/sweep")
-
-
 def holder_of(folder):
     (name,) = (folder / LOCK).names()
     return name, json.loads((folder / LOCK).read(name))

@@ -1,14 +1,5 @@
-import pytest
-
 from components.ledger import Ledger
 from components.storage import Folder
-
-
-@pytest.fixture(params=["disk", "s3"])
-def folder(request, tmp_path):
-    if request.param == "disk":
-        return Folder(str(tmp_path / "sweep"))
-    return Folder(f"{request.getfixturevalue('s3')}/{tmp_path.name}/sweep")
 
 
 def test_events_come_back_in_order_and_the_last_says_how_a_trial_stands(folder):

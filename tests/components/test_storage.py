@@ -8,13 +8,6 @@ from components.storage import Folder, latest_checkpoint, prune_checkpoints, rea
 from dtcm.errors import BadInput
 
 
-@pytest.fixture(params=["disk", "s3"])
-def folder(request, tmp_path):
-    if request.param == "disk":
-        return Folder(str(tmp_path))
-    return Folder(request.getfixturevalue("s3")) / tmp_path.name
-
-
 def test_a_file_comes_back_and_is_listed(folder):
     (folder / "a").write("b.txt", b"one")
     (folder / "a").write("b.txt", b"two")

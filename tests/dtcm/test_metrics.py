@@ -30,11 +30,6 @@ def test_wilson_interval_solves_its_defining_equation():
 def test_confusion_rows_are_true_classes():
     matrix = metrics.confusion(LOGITS, LABELS)
     assert matrix.tolist() == [[1, 0, 0], [0, 1, 1], [1, 0, 0]]
-    assert metrics.per_class_accuracy(matrix) == [1.0, 0.5, 0.0]
-
-
-def test_a_class_without_clips_has_no_accuracy():
-    assert np.isnan(metrics.per_class_accuracy(np.array([[2, 0], [0, 0]]))[1])
 
 
 def test_summary_holds_chance_and_the_mean_inconsistency():

@@ -8,10 +8,10 @@ import pytest
 
 from dtcm.config import DataConfig
 from dtcm.data import synthetic
-from dtcm.data.decode import read_frames
+from dtcm.data.decode import read_frames, resize
 from dtcm.data.plan import centre_rows
 from dtcm.data.sample import ACTIONS
-from dtcm.data.transforms import load_clip, resize
+from dtcm.data.transforms import load_clip
 
 LUMA = [0.299, 0.587, 0.114]
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from dtcm.config import DataConfig
-from dtcm.data.decode import read_frames
+from dtcm.data.decode import read_frames, resize
 from dtcm.data.plan import PlanRow
-from dtcm.data.transforms import centre_square, crop_and_flip, load_clip, resize, to_model_input
+from dtcm.data.transforms import centre_square, crop_and_flip, load_clip, to_model_input
 
 DATA = DataConfig(frames=5, width_px=50, height_px=40, crop_px=16)
 
