@@ -8,6 +8,7 @@ videos are more than fit, each new one driving out another would leave none to b
 
 import fcntl
 import hashlib
+import math
 import os
 import tempfile
 import zlib
@@ -39,6 +40,11 @@ class ClipCache:
     def path(self) -> Path:
         """The folder on this machine."""
         return Path(self.folder).expanduser() if self.folder else Path(tempfile.gettempdir()) / "dtcm-clips"
+
+
+_refused: dict[ClipCache, int] = {}
+"""The smallest file for which a cache had no room: it will have none, since what a training uses stays, and to look
+again at every video takes longer than to decode it where the folder has many thousands."""
 
 
 def cached_video(cache: ClipCache, source: Source, sha256: str, frames: int, data: DataConfig) -> np.ndarray | None:
@@ -117,6 +123,8 @@ def _header(shape: tuple[int, ...]) -> bytes:
 
 def _reserve(cache: ClipCache, path: Path, needed_bytes: int) -> bool:
     """Make room for a file and create it at its full size, so that all processes together keep within the limit."""
+    if needed_bytes >= _refused.get(cache, math.inf):
+        return False
     cache.path.mkdir(parents=True, exist_ok=True)
     with (cache.path / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -128,6 +136,7 @@ def _reserve(cache: ClipCache, path: Path, needed_bytes: int) -> bool:
             (cache.path / name).unlink(missing_ok=True)
             free_bytes += size
         if free_bytes < needed_bytes:
+            _refused[cache] = needed_bytes
             return False
         with path.open("wb") as file:
             file.truncate(needed_bytes)

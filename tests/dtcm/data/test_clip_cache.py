@@ -98,6 +98,16 @@ def test_what_this_training_uses_stays_and_the_rest_is_decoded_as_without(videos
     assert [cached_video(cache, *video, SIZE) is None for video in videos] == [False, False, True]
 
 
+def test_a_training_that_found_no_room_does_not_look_again_and_the_next_one_does(videos, tmp_path):
+    limit = file_bytes(videos[0]) + file_bytes(videos[1])
+    for video in videos:
+        cached_video(cache_of(tmp_path, limit, since_s=1.0), *video, SIZE)
+    for file in tmp_path.glob("*.npy"):
+        file.unlink()
+    assert cached_video(cache_of(tmp_path, limit, since_s=1.0), *videos[2], SIZE) is None
+    assert cached_video(cache_of(tmp_path, limit, since_s=2.0), *videos[2], SIZE) is not None
+
+
 def test_another_content_under_the_same_name_is_another_video(videos, tmp_path):
     cache, path = cache_of(tmp_path), str(tmp_path / "video.mp4")
     for source, sha256, frames in videos[:2]:
