@@ -20,7 +20,7 @@ from components.storage import Folder
 from components.sweep_plan import Sweep, corner_points, definition, factor_points, trial
 from components.sweep_state import sweep_folder
 from components.sweep_tracker import SweepTracker
-from components.sweep_trials import DRIVER_CPUS, Sweeping, reconcile, run_listed, search
+from components.sweep_trials import Sweeping, reconcile, run_listed, search
 from components.workflow import check_experiment, find_videos
 from dtcm.errors import BadInput
 
@@ -92,18 +92,12 @@ def _room(settings: Settings, limits: Limits) -> Generator[int]:
     if own:
         prepare()
         atonce = limits.concurrent or max(1, (os.cpu_count() or 1) // settings.workers)
-        # Logical CPUs: for each trial its workers and one to decode, and one more for the trials' own processes.
-        start_here(atonce * (settings.workers + 1) + 1)
+        start_here(atonce * (settings.workers + 1))  # logical CPUs: for each trial its workers and one to decode
     try:
         with cluster(settings) as use_gpu:
             total = ray.cluster_resources()
             cpus, gpus = total["CPU"], total.get("GPU", 0) if use_gpu else None
             room = trials_at_once(cpus, gpus, settings.workers, settings.gpus_per_worker)
-            if room < 1:
-                raise BadInput(
-                    f"A sweep needs {settings.workers + 2} CPUs, one for each worker, one to decode and one for the "
-                    f"trial, and the cluster has {cpus:.0f}; lower --settings.workers or add nodes."
-                )
             yield min(room, limits.concurrent) if limits.concurrent else room
     finally:
         if own:
@@ -113,8 +107,7 @@ def _room(settings: Settings, limits: Limits) -> Generator[int]:
 def trials_at_once(cpus: float, gpus: float | None, workers: int, gpus_per_worker: float = 1.0) -> int:
     """How many trials never wait for each other for ever; 0 if there is no room for one.
 
-    Train's workers hold their CPUs while they wait for clips, so those of all trials must leave one to decode. Beyond
-    that each trial should have one of its own to decode.
+    Train's workers hold their CPUs while they wait for clips, so each trial has one more, to decode.
 
     Args:
         cpus: of the cluster.
@@ -122,5 +115,5 @@ def trials_at_once(cpus: float, gpus: float | None, workers: int, gpus_per_worke
         workers: of a trial, a CPU each.
         gpus_per_worker: what each worker reserves of the GPUs, if trials use them.
     """
-    room = min(int(cpus // (workers + 1)), int((cpus - 1) / (workers + DRIVER_CPUS)))
+    room = int(cpus // (workers + 1))
     return room if gpus is None else min(room, workers_on(gpus, gpus_per_worker) // workers)

@@ -30,8 +30,9 @@ from components.workflow import train_test_register
 from dtcm.errors import BadInput
 from dtcm.step import total_epochs
 
-DRIVER_CPUS = 0.001
-"""What Tune reserves for a trial's own process, which only waits; Train's workers reserve what they need."""
+A_BYTE: dict[str, float] = {"memory": 1}
+"""What Tune reserves for a trial's own process, which only waits. It must be something, and the least part of a CPU
+would keep a whole one from Train's workers and the decoders, which reserve what they need."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ def _tune(
     threads = going.settings.threads or max(1, (os.cpu_count() or 1) // (going.concurrent * going.settings.workers))
     job = partial(run_trial, sweep=going.sweep, settings=replace(going.settings, threads=threads))
     tuner = tune.Tuner(
-        tune.with_resources(job, {"CPU": DRIVER_CPUS}),
+        tune.with_resources(job, A_BYTE),
         param_space=param_space,
         tune_config=tune.TuneConfig(
             search_alg=searcher, scheduler=scheduler, num_samples=number, max_concurrent_trials=going.concurrent,

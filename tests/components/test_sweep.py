@@ -17,7 +17,6 @@ from components.sweep import Limits, run_sweep, trials_at_once
 from components.sweep_plan import Sweep, trial
 from components.sweep_report import report
 from components.sweep_state import run_of, sweep_folder, validated
-from components.sweep_trials import DRIVER_CPUS
 from dtcm.config import from_json, with_overrides
 from dtcm.errors import BadInput
 
@@ -129,10 +128,9 @@ def test_a_sweep_of_that_name_with_other_fields_is_refused(swept):
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 8])
 @pytest.mark.parametrize("cpus", [1, 2, 3, 4, 5, 8, 64, 65])
-def test_all_trials_at_once_leave_a_cpu_to_decode(cpus, workers):
+def test_each_trial_has_a_cpu_to_decode(cpus, workers):
     trials = trials_at_once(cpus, None, workers)
-    assert trials * (workers + DRIVER_CPUS) + 1 <= cpus or trials == 0
-    assert trials >= (cpus - 1) // (workers + 1)
+    assert trials * (workers + 1) <= cpus < (trials + 1) * (workers + 1)
     assert trials_at_once(cpus, 2 * workers, workers) == min(trials, 2)
     assert trials_at_once(cpus, workers, workers, gpus_per_worker=0.5) == min(trials, 2)
 
@@ -142,7 +140,7 @@ def test_all_trials_at_once_leave_a_cpu_to_decode(cpus, workers):
     [
         ({"data.val_fraction": 0.0}, {}, "validation part decides"),
         ({}, {"run": "mine"}, "leave out --settings.run"),
-        ({}, {"workers": 3}, "A sweep needs 5 CPUs"),
+        ({}, {"workers": 4}, "4 workers need 5 CPUs"),
     ],
 )
 def test_what_no_sweep_can_be_is_said_before_the_first_trial(cluster, tiny, tmp_path, change, settings, sentence):
