@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,21 +19,29 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from components.execution import FILE as EXECUTION
 from components.runs import environment
 from components.storage import Folder, folder_at
-from dtcm.data.files import read_bytes
+from dtcm.data.files import read_bytes, split_options
 from dtcm.errors import BadInput
 
 ROOT = Path(__file__).parents[1]
 AGAIN = """
 import sys
+from pathlib import Path
 from components.settings import Settings
+from components.storage import Folder
 from components.workflow import train_test_register
 from dtcm.config import from_json
-experiment = from_json(open(sys.argv[1]).read())
-result = train_test_register(experiment, Settings(storage=sys.argv[2], workers=int(sys.argv[3])))
-open(sys.argv[4], "w").write(result.run.folder.uri)
+given, storage, name, workers = Path(sys.argv[1]), *sys.argv[2:]
+experiment = from_json((given / "config.json").read_text())
+if (given / "execution.json").exists():
+    begun = Folder(storage) / experiment.data.name / f"split{experiment.data.split}" / name
+    begun.write("execution.json", (given / "execution.json").read_bytes())
+result = train_test_register(experiment, Settings(storage=storage, run=name, workers=int(workers)))
+(given / "result").write_text(result.run.folder.uri)
 """
+"""Run by the code of then, in a run folder that begins with how the steps of then were computed."""
 
 
 class Comparison(NamedTuple):
@@ -94,23 +103,27 @@ def verify_inputs(run: Folder) -> int:
 def run_again(run: Folder, storage: str, workers: int) -> Folder:
     """Train and test again by the code of the run's commit; returns the folder of the new run.
 
-    Relative paths of the experiment are taken from where this is called. 0 workers: as many as the run had.
+    Its steps are computed in the precision and layout of then, whatever a canary would choose today. Relative paths of
+    the experiment are taken from where this is called. 0 workers: as many as the run had.
 
     Raises BadInput if the commit is not in this repository, or the run fails.
     """
     recorded = json.loads(run.read("environment.json"))
-    commit = recorded["git_commit"]
+    commit, name = (
+        recorded["git_commit"],
+        f"{split_options(run.uri)[0].rpartition('/')[2]}-again-{uuid.uuid4().hex[:6]}",
+    )
     with tempfile.TemporaryDirectory() as scratch, _checked_out(commit, Path(scratch) / "tree") as tree:
-        config, result = Path(scratch) / "config.json", Path(scratch) / "result"
-        config.write_bytes(run.read("config.json"))
-        script = Path(scratch) / "again.py"  # in a folder of its own, so that only PYTHONPATH tells whose code runs
-        script.write_text(AGAIN)
-        workers = workers or recorded.get("workers", 1)
-        command = [sys.executable, str(script), str(config), storage, str(workers), str(result)]
+        given = Path(scratch) / "given"  # apart from the tree, so that only PYTHONPATH tells whose code runs
+        given.mkdir()
+        for file in {"config.json", EXECUTION} & set(run.names()):
+            (given / file).write_bytes(run.read(file))
+        (given / "again.py").write_text(AGAIN)
+        command = [sys.executable, given / "again.py", given, storage, name, str(workers or recorded.get("workers", 1))]
         done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(tree)}, check=False)
         if done.returncode:
             raise BadInput(f"The run failed at commit {commit[:12]}; what it said stands above.")
-        return folder_at(result.read_text())
+        return folder_at((given / "result").read_text())
 
 
 def compare(first: Folder, second: Folder) -> Comparison:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from components.reproduce import compare, differences, verify_inputs
+from components.reproduce import compare, differences, run_again, verify_inputs
 from components.runs import open_run
 from components.settings import Settings
 from components.storage import Folder, folder_at, to_parquet
@@ -97,3 +97,14 @@ def test_a_run_is_done_again_by_the_code_of_its_commit(copy, s3, tiny_root, tmp_
     again = folder_at(said.split("Again: ")[1].splitlines()[0])
     assert again.uri.startswith(storage)
     assert again.has("result.json")
+    assert again.read("execution.json") == copy.read("execution.json")
+
+
+@pytest.mark.slow
+def test_steps_are_computed_as_they_were_then(copy, tmp_path):
+    if json.loads(copy.read("environment.json"))["git_dirty"] is not False:
+        pytest.skip("the training was of a tree with changes that no commit holds; commit them first")
+    then = json.loads(copy.read("execution.json")) | {"memory_format": "channels-last"}  # not what a CPU would choose
+    copy.write("execution.json", json.dumps(then).encode())
+    again = run_again(copy, str(tmp_path / "again"), workers=1)
+    assert json.loads(again.read("execution.json"))["memory_format"] == "channels-last"
