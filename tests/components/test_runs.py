@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from components.runs import close_run, environment, manifest_sha256, open_run
 from components.settings import Settings
 from dtcm.config import Experiment
 from dtcm.errors import BadInput
+from tests.support.servers import ROOT
 
 EXPERIMENT = Experiment(recipe="night")
 
@@ -88,3 +90,17 @@ def test_the_manifests_hash_is_of_content_and_not_of_place_or_order():
 def test_the_environment_names_no_variable(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted-secret")
     assert "planted-secret" not in json.dumps(environment())
+
+
+def test_code_without_git_knows_its_commit_from_a_file(tmp_path):
+    for package in ("components", "dtcm"):
+        shutil.copytree(ROOT / package, tmp_path / package)
+    script = "from components.runs import environment; e = environment(); print(e['git_commit'], e['git_dirty'])"
+    command = [sys.executable, "-c", script]
+    place = {"PYTHONPATH": str(tmp_path), "GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
+    said = []
+    for _ in range(2):
+        done = subprocess.run(command, cwd=tmp_path, env=os.environ | place, capture_output=True, text=True)
+        said.append(done.stdout)
+        (tmp_path / "COMMIT").write_text("0123abcd\n")
+    assert said == ["unknown None\n", "0123abcd False\n"]
