@@ -20,21 +20,24 @@ def loopback() -> Generator[None]:
     read it already. A user's own choice of interfaces stands.
     """
     name = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
-    chosen = {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name} | os.environ
-    before, clusters = dict(os.environ), ray_constants.ENABLE_RAY_CLUSTER
-    os.environ.update(chosen | {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"})
+    chosen = {variable: os.environ.get(variable, name) for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")}
+    chosen[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    before, clusters = {variable: os.environ.get(variable) for variable in chosen}, ray_constants.ENABLE_RAY_CLUSTER
+    os.environ.update(chosen)
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = clusters
-        for added in os.environ.keys() - before.keys():
-            del os.environ[added]
-        os.environ.update(before)
+        for variable, value in before.items():
+            if value is None:
+                del os.environ[variable]
+            else:
+                os.environ[variable] = value
 
 
 def bind_store() -> None:
-    """In a worker, before torch's processes meet: their store then listens at the address that they are told.
+    """In a worker, before torch's processes meet: where that is on loopback, their store listens there alone.
 
     torch itself lets it listen at every address of the machine, and it asks nobody for a token.
     """
@@ -43,7 +46,6 @@ def bind_store() -> None:
 
 
 def _store(host_name: str, port: int, *arguments: Any, is_master: bool = False, **named: Any) -> TCPStore:
-    if is_master:
-        family = socket.getaddrinfo(host_name, port, type=socket.SOCK_STREAM)[0][0]
-        named["master_listen_fd"] = socket.create_server((host_name, port), family=family).detach()
+    if is_master and host_name in ("127.0.0.1", "localhost"):
+        named["master_listen_fd"] = socket.create_server((host_name, port)).detach()
     return TCPStore(host_name, port, *arguments, is_master=is_master, **named)

@@ -15,8 +15,12 @@ LINEAGE = ("run", "git_commit", "git_dirty", *HASHES)
 
 
 def environment_lock() -> str:
-    """Every installed package with its version, a line each, as `pip install -r` reads them."""
+    """Every installed package with its version, a line each, as `pip install -r` reads them.
+
+    This one is left out: no index has it, and the commit tells which it was.
+    """
     found = {(str(each.name).lower(), each.version) for each in importlib.metadata.distributions()}
+    found = {(name, version) for name, version in found if name != "dtcm"}
     return "".join(f"{name}=={version}\n" for name, version in sorted(found))
 
 

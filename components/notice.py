@@ -29,7 +29,7 @@ sigterm = threading.Event()
 
 
 class NoticeConfig(TorchConfig):
-    """Ray Train's set-up of torch in the workers, which also take SIGTERM as notice; torch's store is bound."""
+    """Ray Train's set-up of torch in the workers, which also take SIGTERM as notice; see `loopback` for its store."""
 
     @property
     def backend_cls(self) -> type:

@@ -29,6 +29,7 @@ from components.runs import Run, manifest_sha256
 from components.settings import redacted
 from dtcm import bundle, config
 from dtcm.config import Experiment
+from dtcm.models.catalog import NEEDS
 
 UNREACHABLE = (MlflowException, OSError, SQLAlchemyError)
 """What comes of a server that is away, and of a database named without a server."""
@@ -231,7 +232,8 @@ def _log_model(experiment: Experiment, files: dict[str, bytes]) -> Any:
         Schema([TensorSpec(np.dtype(np.float32), (-1, num_classes))]),
         ParamSchema([ParamSpec("output", "string", "probabilities")]),
     )
-    packages = ("torch", "numpy", "safetensors", "pyarrow", "av", "mlflow")
+    packages = ["torch", "numpy", "safetensors", "pyarrow", "av", "mlflow"]
+    packages += NEEDS.get(experiment.model.classifier, ())
     # MLflow warns that an example (megabytes of JSON) or type hints are missing; the signature says it all.
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True):
         inside = Path(folder) / "bundle"

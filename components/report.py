@@ -80,6 +80,11 @@ def _paper(experiment: Experiment, test: dict[str, float]) -> str:
     if not number:
         dtcm = TABLES["III"].entries[-1]
         sentence = "The paper has no figure for these data. For scale, its own model on ARID, which are other data:"
+        if experiment.data.root and experiment.data.format == "auto":
+            sentence = (
+                "If these data are the paper's, name them for its row, such as --experiment.data.format arid-v1. "
+                "For scale, its own model on ARID v1.0:"
+            )
         row = (f"Table III, {dtcm.label}", dtcm.printed["top1"], "not printed", dtcm.printed["top5"])
         return report.text(sentence) + report.table(head, [mine, row])
     flat = config.flatten(experiment)

@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import uuid
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 
 from components.execution import FILE as EXECUTION
-from components.runs import environment
+from components.runs import environment, manifest_sha256
+from components.state import INITIAL
 from components.storage import Folder, folder_at
 from dtcm.data.files import read_bytes, split_options
 from dtcm.errors import BadInput
@@ -28,6 +28,7 @@ from dtcm.errors import BadInput
 ROOT = Path(__file__).parents[1]
 AGAIN = """
 import sys
+from itertools import count
 from pathlib import Path
 from components.settings import Settings
 from components.storage import Folder
@@ -35,13 +36,16 @@ from components.workflow import train_test_register
 from dtcm.config import from_json
 given, storage, name, workers = Path(sys.argv[1]), *sys.argv[2:]
 experiment = from_json((given / "config.json").read_text())
-if (given / "execution.json").exists():
-    begun = Folder(storage) / experiment.data.name / f"split{experiment.data.split}" / name
-    begun.write("execution.json", (given / "execution.json").read_bytes())
+parent = Folder(storage) / experiment.data.name / f"split{experiment.data.split}"
+names = (name + (f"-{number}" if number > 1 else "") for number in count(1))
+name = next(name for name in names if not (parent / name).has("result.json"))
+for file in ("execution.json", "initial.safetensors"):
+    if (given / file).exists() and not (parent / name).has(file):
+        (parent / name).write(file, (given / file).read_bytes())
 result = train_test_register(experiment, Settings(storage=storage, run=name, workers=int(workers)))
 (given / "result").write_text(result.run.folder.uri)
 """
-"""Run by the code of then, in a run folder that begins with how the steps of then were computed."""
+"""Run by the code of then, in a run folder that begins with what the run of then began with."""
 
 
 class Comparison(NamedTuple):
@@ -103,20 +107,19 @@ def verify_inputs(run: Folder) -> int:
 def run_again(run: Folder, storage: str, workers: int) -> Folder:
     """Train and test again by the code of the run's commit; returns the folder of the new run.
 
-    Its steps are computed in the precision and layout of then, whatever a canary would choose today. Relative paths of
-    the experiment are taken from where this is called. 0 workers: as many as the run had.
+    It begins with the weights of then, and on the GPUs of then its steps are computed in the precision and layout of
+    then, unless these are found to be wrong today. If it was interrupted it goes on. Relative paths of the experiment
+    are taken from where this is called. 0 workers: as many as the run had.
 
     Raises BadInput if the commit is not in this repository, or the run fails.
     """
     recorded = json.loads(run.read("environment.json"))
-    commit, name = (
-        recorded["git_commit"],
-        f"{split_options(run.uri)[0].rpartition('/')[2]}-again-{uuid.uuid4().hex[:6]}",
-    )
+    commit, name = recorded["git_commit"], f"{split_options(run.uri)[0].rpartition('/')[2]}-again"
+    begins_with = {"config.json", INITIAL} | ({EXECUTION} if recorded["gpus"] == environment()["gpus"] else set())
     with tempfile.TemporaryDirectory() as scratch, _checked_out(commit, Path(scratch) / "tree") as tree:
         given = Path(scratch) / "given"  # apart from the tree, so that only PYTHONPATH tells whose code runs
         given.mkdir()
-        for file in {"config.json", EXECUTION} & set(run.names()):
+        for file in begins_with & set(run.names()):
             (given / file).write_bytes(run.read(file))
         (given / "again.py").write_text(AGAIN)
         command = [sys.executable, given / "again.py", given, storage, name, str(workers or recorded.get("workers", 1))]
@@ -127,15 +130,22 @@ def run_again(run: Folder, storage: str, workers: int) -> Folder:
 
 
 def compare(first: Folder, second: Folder) -> Comparison:
-    """Two runs of one experiment, step by step and clip by clip. Raises BadInput if their test clips differ."""
+    """Two runs of one experiment, step by step and clip by clip.
+
+    Raises BadInput if they were trained or tested on other videos, labels or subsets.
+    """
+    hashes = [manifest_sha256(folder.read_table("manifest.parquet")) for folder in (first, second)]
+    if hashes[0] != hashes[1]:
+        raise BadInput(
+            f"{second.uri} has other videos, labels or subsets than {first.uri}: lists or folder have changed since; "
+            "restore them, since nothing can be compared on other data."
+        )
     losses = [_losses(folder) for folder in (first, second)]
     steps = min(map(len, losses))
     a, b = (np.array(each[:steps]) for each in losses)
     parted = np.flatnonzero((a != b).any(axis=1))
     at = int(parted[0]) + 1 if parted.size else (steps + 1 if len(losses[0]) != len(losses[1]) else None)
     tables = [folder.read_table("predictions.parquet").sort_by("video_id") for folder in (first, second)]
-    if tables[0]["video_id"] != tables[1]["video_id"]:
-        raise BadInput(f"{first.uri} and {second.uri} were tested on other clips.")
     logits = [_logits(table) for table in tables]
     return Comparison(
         steps=steps,

@@ -144,7 +144,8 @@ def _git() -> dict[str, Any]:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": bool(git("status", "--porcelain"))}
+        changes = git("status", "--porcelain", "--", ":/", ":(top,exclude)COMMIT")
+        return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": bool(changes)}
     except (OSError, subprocess.CalledProcessError):
         stamp = Path(__file__).parents[1] / "COMMIT"  # of an image, which is built without .git
         commit = stamp.read_text().strip() if stamp.is_file() else ""

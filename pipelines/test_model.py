@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{model}\n{describe_test(test)}" if len(tests) > 1 else describe_test(test))
     if len(tests) > 1:
         mean = average_splits(tests)
-        print(f"Mean of {len(tests)}: Top-1 {mean['top1']:.2%}, Top-5 {mean['top5']:.2%}")
+        top1, top5 = (f"{mean[name]:.2%} ±{100 * mean[f'{name}_spread']:.2f}" for name in ("top1", "top5"))
+        print(f"Mean of {len(tests)}, and half of its 95 % interval over them: Top-1 {top1}, Top-5 {top5}")
 
 
 if __name__ == "__main__":

@@ -136,7 +136,8 @@ def _reserve(cache: ClipCache, path: Path, needed_bytes: int) -> bool:
             (cache.path / name).unlink(missing_ok=True)
             free_bytes += size
         if free_bytes < needed_bytes:
-            _refused[cache] = needed_bytes
+            if all(name.endswith(".npy") for _, _, name in files):  # what still grows may come to nothing
+                _refused[cache] = needed_bytes
             return False
         with path.open("wb") as file:
             file.truncate(needed_bytes)

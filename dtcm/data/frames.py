@@ -189,10 +189,13 @@ class Shown:
         FFmpeg averages, from the frame as it was decoded: ten times as fast as by way of RGB. It keeps 16 bits, since
         what moves in the dark changes a cell by less than a level. Frames with fewer pixels than cells are enlarged.
         """
+        frame = self._frame
+        if frame.interlaced_frame:  # FFmpeg would scale its two fields apart, each to half of the rows
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(self.rgb()), format="rgb24")
         cells = self._viewer.cells.reformat(
-            self._frame, side, side, format="gray16le", interpolation=Interpolation.AREA, threads=1
+            frame, side, side, format="gray16le", interpolation=Interpolation.AREA, threads=1
         )
-        return np.rot90(cells.to_ndarray(), quarter_turns(self._frame)).astype(np.float32) / 257
+        return np.rot90(cells.to_ndarray(), quarter_turns(frame)).astype(np.float32) / 257
 
 
 class Viewer:

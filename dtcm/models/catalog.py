@@ -84,6 +84,14 @@ CLASSIFIERS: dict[str, Callable[[int, int, int], nn.Module]] = {
 }
 """Called with num_classes, frames (T) and size (pixels of a side). docs/models.md tells where each is from."""
 
+FLOW = ("i3d-flow", "i3d-two-stream", "tsn-r50-two-stream", "vgg16-two-stream")
+NEEDS = {
+    **dict.fromkeys(FLOW, ("opencv-python-headless",)),
+    **dict.fromkeys(("s3d", "video-swin-b", "mvit-b-64x3"), ("torchvision",)),
+    **dict.fromkeys(("timesformer-l", "videomae-b", "vjepa2-l"), ("torchvision", "transformers")),
+}
+"""Packages without which a classifier cannot be built or used; the others need torch alone."""
+
 
 def create_enhancer(name: str) -> Enhancer:
     """A freshly initialised enhancer. Raises BadInput for an unknown name."""

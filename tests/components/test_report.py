@@ -9,10 +9,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from components.report import write_report
+from components.report import _paper, write_report
 from components.runs import environment
 from components.storage import Folder
 from components.tester import read_bundle
+from dtcm.config import with_overrides
+from dtcm.recipes import RECIPES
 
 
 @pytest.fixture
@@ -96,3 +98,14 @@ def test_a_planted_password_reaches_neither_the_record_of_the_environment_nor_th
     held = [path for path in (tmp_path / "run").rglob("*") if path.is_file() and b"planted-secret" in path.read_bytes()]
     assert not held
     assert "postgresql://***@db/x" in folder.read("environment.json").decode()
+
+
+def test_a_run_stands_beside_the_papers_row_of_its_model_and_input():
+    test = {"top1": 0.5, "top1_low": 0.4, "top1_high": 0.6, "top5": 0.9}
+    paper = _paper(RECIPES["arid-v1"](), test)
+    assert "Table III" in paper
+    assert "96.36" in paper  # DTCM's Top-1 with 64 frames of 112x112
+    assert "no row has this model" in _paper(with_overrides(RECIPES["arid-v1"](), {"data.frames": 32}), test)
+    own = with_overrides(RECIPES["sample"](), {"data.root": "/data/ARID"})
+    assert "--experiment.data.format arid-v1" in _paper(own, test)
+    assert "no figure for these data" in _paper(RECIPES["sample"](), test)

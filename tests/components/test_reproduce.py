@@ -71,6 +71,15 @@ def test_weights_that_were_begun_with_are_inputs(trained, copy, tiny, tmp_path):
         verify_inputs(run.folder)
 
 
+def test_a_list_that_has_changed_is_named_before_curves_are_compared(trained, copy):
+    manifest = copy.read_table("manifest.parquet")
+    rows = manifest.to_pylist()
+    rows[3]["label"] = 1 - rows[3]["label"]
+    copy.write("manifest.parquet", to_parquet(type(manifest).from_pylist(rows, manifest.schema)))
+    with pytest.raises(BadInput, match="other videos, labels or subsets"):
+        compare(trained.run.folder, copy)
+
+
 def test_an_unfinished_run_is_refused(tmp_path):
     with pytest.raises(BadInput, match="no finished run"):
         reproduce_run.main([str(tmp_path)])
@@ -97,7 +106,6 @@ def test_a_run_is_done_again_by_the_code_of_its_commit(copy, s3, tiny_root, tmp_
     again = folder_at(said.split("Again: ")[1].splitlines()[0])
     assert again.uri.startswith(storage)
     assert again.has("result.json")
-    assert again.read("execution.json") == copy.read("execution.json")
 
 
 @pytest.mark.slow

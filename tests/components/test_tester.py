@@ -54,4 +54,6 @@ def test_the_score_holds_every_class_and_bin_of_darkness_and_the_speed(trained):
 
 def test_splits_count_the_same():
     tests = [{"top1": 0.5, "top5": 1.0, "clips": 10}, {"top1": 0.8, "top5": 0.9, "clips": 1000}]
-    assert average_splits(tests) == pytest.approx({"top1": 0.65, "top5": 0.95})
+    # Student's t for one degree of freedom is 12.706; the standard error of 0.5 and 0.8 is 0.15, of 1 and 0.9 0.05.
+    expected = {"top1": 0.65, "top1_spread": 12.706 * 0.15, "top5": 0.95, "top5_spread": 12.706 * 0.05}
+    assert average_splits(tests) == pytest.approx(expected)

@@ -19,7 +19,7 @@ from dtcm import checkpoint
 from dtcm.bundle import bundle_files
 from dtcm.config import with_overrides
 from dtcm.errors import BadInput
-from tests.support.runs import steps_of
+from tests.support.runs import records, steps_of
 
 RECORDED = [7.155832767486572, 4.7687883377075195, 6.267956733703613]
 """Totals of the tiny run's first steps before any of the features was there."""
@@ -118,6 +118,17 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_clips(traine
     assert steps_of(run)[-1]["step"] == 4
     assert checkpoint_steps(run.checkpoints) == [3]
     assert read_checkpoint(run.checkpoints, 3) is not None
+
+
+@pytest.mark.slow
+def test_a_fault_that_does_not_come_again_leaves_no_trace(trained, manifest, tiny, tmp_path):
+    run = copy_of(trained.run, with_overrides(tiny, {"optim.lr": 1e30}), tmp_path, step=3)
+    with pytest.raises(BadInput, match="not finite"):
+        train(run, manifest, 2, Settings(storage=str(tmp_path)), use_gpu=False)
+    mended = Run(run.name, run.folder, tiny)
+    train(mended, manifest, 2, Settings(storage=str(tmp_path)), use_gpu=False)
+    assert records(mended) == [record for record in records(trained.run) if record[0] != "test"]
+    assert read_checkpoint(mended.checkpoints, 6) == read_checkpoint(trained.run.checkpoints, 6)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ def test_a_version_says_where_it_comes_from_and_holds_its_card(trained, download
     assert "Left, Right" in card
     lock = (downloaded / "artifacts" / "bundle" / "environment.lock").read_text()
     assert f"torch=={__import__('torch').__version__}" in lock
+    assert "dtcm==" not in lock  # no index has it
 
 
 @pytest.mark.parametrize("name", ["python_model.pkl", "artifacts/bundle/extra.pt", "code/x.so", "artifacts/model.bin"])

@@ -137,6 +137,14 @@ def test_versions_known_to_be_bad(torch_version, cudnn, bad):
     assert any(applies(torch_version, cudnn) for applies in canary.KNOWN_BAD.values()) == bad
 
 
+def test_a_version_known_to_be_bad_forbids_bfloat16_before_a_gpu_is_touched(model, monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    monkeypatch.setattr(canary, "versions", lambda: ((2, 8, 0), (9, 10)))
+    gpu = torch.device("cuda")  # of which this machine may have none
+    assert "cuDNN 9.8 to 9.12" in canary._wrong(model, EXPERIMENT, gpu, 1, BF16)
+    assert canary._wrong(model, EXPERIMENT, gpu, 1, PLAIN) == ""
+
+
 @pytest.mark.parametrize(("number", "cudnn"), [(91002, (9, 10)), (90800, (9, 8)), (8902, (8, 9)), (None, (0, 0))])
 def test_versions_are_read_as_they_are_written(monkeypatch, number, cudnn):
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: number)

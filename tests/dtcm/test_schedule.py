@@ -1,6 +1,7 @@
 import math
 
 import pytest
+import torch
 
 from dtcm.config import Experiment, LossConfig, ModelConfig, OptimConfig
 from dtcm.models import build
@@ -38,6 +39,17 @@ def test_each_of_two_stages_has_its_own_course():
     two = Experiment(loss=LossConfig(setting="two-stage"), optim=optim)
     alone = [factors(epochs=epochs, schedule="cosine", warmup_epochs=0.4) for epochs in (3, 2)]
     assert [rate_factor(two, step, STEPS) for step in range(25)] == alone[0] + alone[1]
+
+
+def test_the_enhancer_has_a_rate_of_its_own():
+    model = build(ModelConfig(classifier="small3d"), num_classes=2, frames=8, size=24)
+    optimizer = make_optimizer(model, OptimConfig(lr=0.0, enhancer_lr=1e-3, weight_decay=0.0))
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    moved = {name.split(".")[0] for name, each in model.named_parameters() if not torch.equal(each, before[name])}
+    assert moved == {"enhancer"}
 
 
 def test_a_warm_up_longer_than_the_training_only_rises():

@@ -63,8 +63,8 @@ def finished(process):
 def listening(pids):
     """The address of every TCP socket that these processes listen on, with its process's command line."""
     inodes = {}
-    for table in ("tcp", "tcp6"):
-        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+    for table in Path("/proc/net").glob("tcp*"):  # tcp, and tcp6 where there is IPv6
+        for line in table.read_text().splitlines()[1:]:
             _, local, _, state, _, _, _, _, _, inode, *_ = line.split()
             if state == "0A":  # TCP_LISTEN
                 words = bytes.fromhex(local.partition(":")[0])

@@ -3,14 +3,12 @@
 import json
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from components.runs import Run
 from components.settings import Settings
 from components.storage import COMMITTED, Folder, checkpoint_steps, read_checkpoint
 from dtcm.checkpoint import PROGRESS
 from tests.support.processes import below, wait_for
-from tests.support.runs import curve, history
+from tests.support.runs import assert_in_mlflow, records
 
 EPOCH, STEPS = 12, 60
 KILL_AT = 17
@@ -28,36 +26,30 @@ def find_run(storage, experiment):
 
 
 def assert_same(run, calm, keep=2):
-    """Curve, weights, predictions, and each step once in metrics.jsonl, MLflow and among whole checkpoints."""
-    curves = [[(r["kind"], r["step"], figures(r)) for r in one.read_metrics()] for one in (run, calm)]
-    last = curves[1][-1][1]
-    assert [step for kind, step, _ in curves[0] if kind == "train"] == list(range(1, last + 1))
-    assert curves[0] == curves[1]
-    assert run.model.read("model.safetensors") == calm.model.read("model.safetensors")
-    tables = [pq.read_table(Path(one.folder.uri) / "predictions.parquet") for one in (run, calm)]
-    assert tables[0].equals(tables[1])
-    assert logged(run) == curve(calm)
-    steps = checkpoint_steps(run.checkpoints)
-    best = best_step(run, last)
+    """Records, weights, predictions, each once in metrics.jsonl and MLflow, and no more checkpoints than are kept."""
+    assert_same_results(run, calm)
+    last = records(calm)[-1][1]
+    steps, best = checkpoint_steps(run.checkpoints), best_step(run, last)
     assert steps[-1] == last
     assert best in steps
     assert len(set(steps) - {best}) <= keep
     assert all(read_checkpoint(run.checkpoints, step) for step in steps)
 
 
+def assert_same_results(run, calm):
+    """What a run ends with, its checkpoints but for the last left aside."""
+    last = records(calm)[-1][1]
+    assert [step for kind, step, _ in records(run) if kind == "train"] == list(range(1, last + 1))
+    assert records(run) == records(calm)
+    assert_in_mlflow(run, f"sqlite:///{Path(run.folder.uri).parents[2] / 'mlflow.db'}")
+    assert run.model.read("model.safetensors") == calm.model.read("model.safetensors")
+    assert run.read_table("predictions.parquet").equals(calm.read_table("predictions.parquet"))
+    assert read_checkpoint(run.checkpoints, last) == read_checkpoint(calm.checkpoints, last)
+
+
 def best_step(run, step):
     """The best epoch's, as the checkpoint of a step knows it."""
     return json.loads((run.checkpoints / f"step_{step:08d}").read(PROGRESS))["best_step"]
-
-
-def figures(record):
-    """What a record says of the computation, and not of how long it took."""
-    return {name: value for name, value in record["metrics"].items() if not name.endswith("_s")}
-
-
-def logged(run):
-    """Steps and values of the curve in MLflow's database, as often as they are there."""
-    return history(run, f"sqlite:///{Path(run.folder.uri).parents[2] / 'mlflow.db'}")
 
 
 def committed(storage, experiment):

@@ -21,7 +21,7 @@ from dtcm.errors import BadInput
 from pipelines import register_run as register_command
 from pipelines.train_arid import describe
 from tests.support.processes import wait_for
-from tests.support.runs import curve, history
+from tests.support.runs import assert_in_mlflow, curve, history, records
 from tests.support.servers import free_ports, start_mlflow
 
 
@@ -107,10 +107,13 @@ def test_training_goes_on_without_mlflow_and_its_records_are_complete_when_it_is
     result = train_test_register(experiment, settings)
     thread.join()
     assert 0 < seen[0] <= seen[1] < seen[2] < 450
-    assert history(result.run, server.uri) == curve(result.run)
+    assert_in_mlflow(result.run, server.uri)
     assert [step for step, _ in curve(result.run)] == list(range(1, 451))
     assert result.model_version.endswith("version 1")
-    assert len(held()) == 1
+    calm = train_test_register(experiment, Settings(storage=str(tmp_path / "calm")))
+    assert records(result.run) == records(calm.run)
+    assert result.run.model.read("model.safetensors") == calm.run.model.read("model.safetensors")
+    assert result.run.read_table("predictions.parquet").equals(calm.run.read_table("predictions.parquet"))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from components.tester import predict_subset
 from components.trainer import train
 from dtcm.data.transforms import load_clip
 from dtcm.errors import BadInput
-from tests.support.runs import curve
+from tests.support.runs import curve, records
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_with_its_files_put_back_a_run_goes_on_and_is_the_undisturbed_one(cluste
     for row in subset(manifest, "train").to_pylist() + subset(manifest, "val").to_pylist():
         shutil.copy(tiny_root / row["video_id"], row["path"])
     train(new_run, manifest, 2, Settings(), use_gpu=False)
-    assert curve(new_run) == curve(trained.run)
+    assert records(new_run) == [record for record in records(trained.run) if record[0] != "test"]
     assert unreadable.read(new_run.folder) == []
     for step in (3, 6):
         assert read_checkpoint(new_run.checkpoints, step) == read_checkpoint(trained.run.checkpoints, step)

@@ -17,7 +17,7 @@ from components.workflow import train_test_register
 from dtcm.checkpoint import OPTIMIZER, WEIGHTS
 from dtcm.config import with_overrides
 from dtcm.models.dtcm import build
-from tests.support.survival import EPOCH, STEPS, assert_same, best_step, figures, find_run, logged, settings
+from tests.support.survival import EPOCH, STEPS, assert_same, assert_same_results, best_step, find_run, settings
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -75,13 +75,7 @@ def test_a_damaged_checkpoint(calm, kept, experiment, tmp_path, capsys, which, d
     for step in damaged:
         if step != last:
             again.checkpoints.remove(f"step_{step:08d}")
-    assert_same_curve(again, calm)
-
-
-def assert_same_curve(run, calm):
-    assert [figures(record) for record in run.read_metrics()] == [figures(record) for record in calm.read_metrics()]
-    assert run.model.read("model.safetensors") == calm.model.read("model.safetensors")
-    assert len(logged(run)) == STEPS
+    assert_same_results(again, calm)
 
 
 @pytest.mark.slow

@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 
 from dtcm.data import fingerprint as module
-from dtcm.data.decode import probe, read_frames
-from dtcm.data.fingerprint import SAMPLES, WORDS, copies, fingerprint, fingerprint_indices, is_blind
+from dtcm.data.decode import audit_looks, probe, read_frames
+from dtcm.data.fingerprint import (
+    SAMPLES,
+    SIDE,
+    WORDS,
+    copies,
+    fingerprint,
+    fingerprint_indices,
+    from_thumbnails,
+    is_blind,
+)
 from dtcm.errors import BadInput
 
 
@@ -157,7 +166,34 @@ def encode_again(frames_THWC, width, height, crf):
 
 
 def fingerprint_of(source):
-    return fingerprint(read_frames(source, fingerprint_indices(probe(source).frames)))
+    """As the index takes it, from frames as they are decoded."""
+    _, (thumbnails,) = audit_looks(source, [(fingerprint_indices, lambda shown: shown.cells(SIDE))])
+    return from_thumbnails(np.array(thumbnails))
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixels", "options"),
+    [
+        ("libx264", "yuv420p", {}),
+        ("libx264", "yuvj420p", {}),  # full range
+        ("libx264", "yuv420p10le", {}),
+        ("mpeg2video", "yuv420p", {"flags": "+ildct+ilme"}),  # interlaced
+        ("ffv1", "gray", {}),
+        ("ffv1", "bgr0", {}),
+    ],
+)
+def test_cells_are_averages_of_the_frame_whatever_its_format(codec, pixels, options):
+    ramp = np.linspace(20, 200, 96)[:, None] * np.linspace(1, 0.5, 128)
+    frame = np.round(ramp).astype(np.uint8)[..., None].repeat(3, axis=2)
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as container:
+        stream = container.add_stream(codec, rate=25, options={"crf": "10", **options})
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 128, 96, pixels, 4_000_000
+        for _ in range(2):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    _, ((cells,),) = audit_looks(buffer.getvalue(), [(lambda _: [0], lambda shown: shown.cells(SIDE))])
+    assert np.abs(cells - ramp.reshape(32, 3, 32, 4).mean(axis=(1, 3))).max() < 2.2
 
 
 def test_real_clips_encoded_again_are_found_and_others_are_not(reference):

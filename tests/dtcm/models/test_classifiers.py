@@ -1,6 +1,7 @@
 """What every classifier must do: logits for any class count, gradients for an enhancer, the same answer twice."""
 
 import importlib.util
+import sys
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from dtcm.errors import BadInput
 from dtcm.models import CLASSIFIERS, create_classifier
+from dtcm.models.catalog import NEEDS
 
 WIDTHS = tuple(name for name in CLASSIFIERS if name.endswith("x"))
 OTHER_LIBRARIES = ("s3d", "video-swin-b", "mvit-b-64x3", "timesformer-l", "videomae-b", "vjepa2-l")
@@ -33,6 +35,20 @@ def skip_without_its_libraries(name):
     needed = ("cv2",) if "stream" in name or "flow" in name else needed
     if missing := [library for library in needed if importlib.util.find_spec(library) is None]:
         pytest.skip(f"{name} needs {missing[0]}, which is not installed")
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_classifier_needs_the_packages_that_are_said_and_no_other(name, monkeypatch):
+    modules = {"opencv-python-headless": "cv2", "torchvision": "torchvision", "transformers": "transformers"}
+    for missing in NEEDS.get(name, ()):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, modules[missing], None)  # importing it now fails
+            with pytest.raises(BadInput, match="needs"):
+                create_classifier(name, 3, FRAMES.get(name, 8), 64)
+    for package in modules.keys() - set(NEEDS.get(name, ())):
+        monkeypatch.setitem(sys.modules, modules[package], None)
+    with torch.device("meta"):
+        create_classifier(name, 3, FRAMES.get(name, 8), 64)
 
 
 @pytest.mark.parametrize("name", NAMES)
