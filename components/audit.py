@@ -8,8 +8,6 @@ files of that second and those that were being read.
 import functools
 import hashlib
 import sys
-import time
-import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -24,6 +22,7 @@ import ray.data
 import torch
 from tqdm import tqdm
 
+from components.parts import Parts
 from components.storage import Folder, to_parquet
 from dtcm.children import process_pool
 from dtcm.darkness import Rule, judge, mean_luma, sampled_indices
@@ -35,8 +34,6 @@ from dtcm.data.records import FACTS
 
 FILES_PER_TASK = 128
 """Enough to hide what a task costs by itself, few enough that a lost machine costs little."""
-JOURNAL_S = 1.0
-"""At most so long is a result not yet written down."""
 FOR_NOW = frozenset({"missing", "crashed", "timed-out", "unreachable"})
 """Kinds of failure that another day may not have: these files are tried again the next time."""
 
@@ -66,17 +63,13 @@ def audit_files(
     known, parts = _read_journal(journal)
     known |= {key(row): row for row in facts}
     new = [file for file in files if key(file) not in known]
-    found: list[Row] = []
-    last_s = time.monotonic()
-    for row in _progress(stream(new, timeout_s), len(files), len(files) - len(new)):
-        found.append(row)
-        known[key(row)] = row
-        if time.monotonic() - last_s > JOURNAL_S:
-            parts.append(_write_part(journal, found))
-            found, last_s = [], time.monotonic()
+    with Parts(journal, AUDITED) as written:
+        for row in _progress(stream(new, timeout_s), len(files), len(files) - len(new)):
+            written.add(row)
+            known[key(row)] = row
     if new or len(parts) > 1:
         journal.write("audited.parquet", to_parquet(pa.Table.from_pylist(list(known.values()), AUDITED)))
-        for part in parts:
+        for part in parts + written.names:
             journal.remove(part)
     return known, len(new)
 
@@ -225,12 +218,6 @@ def _read_journal(journal: Folder) -> tuple[dict[Key, Row], list[str]]:
     tables = [journal.read_table(name) for name in names]
     rows = [row for table in tables if table.schema.equals(AUDITED) for row in table.to_pylist()]
     return {key(row): row for row in rows if row["kind"] not in FOR_NOW}, [n for n in names if n.startswith("part-")]
-
-
-def _write_part(journal: Folder, rows: list[Row]) -> str:
-    name = f"part-{uuid.uuid4().hex}.parquet"
-    journal.write(name, to_parquet(pa.Table.from_pylist(rows, AUDITED)))
-    return name
 
 
 def _sha256(source: bytes | str) -> str:

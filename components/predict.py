@@ -6,8 +6,6 @@ kept in parts beside the result: the same command again does only what is missin
 
 import hashlib
 import os
-import time
-import uuid
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import PurePosixPath
@@ -23,6 +21,7 @@ from ray.data import ActorPoolStrategy
 from components.audit import audit_files, key
 from components.enhance import enhance_missing
 from components.ingest import clip_range
+from components.parts import Parts
 from components.settings import Settings
 from components.storage import Folder, folder_at, to_parquet
 from dtcm import metrics
@@ -40,8 +39,6 @@ from dtcm.errors import BadInput
 
 SEGMENT_FRAMES = 512
 """Frames of windows that are decoded in one go; windows that overlap share them."""
-PART_S = 1.0
-"""At most so long is a finished prediction not yet written down."""
 
 PREDICTED = pa.schema(
     [
@@ -167,18 +164,16 @@ def _predict_missing(
         for row in good
         for starts in _segments([s for s in windows(row["frames"], data, hop) if (*key(row), s) not in known], data)
     ]
-    found, unwritten, failed, last_s = [], [], {}, time.monotonic()
-    for clip in _stream(segments, files, data, bundle.experiment.optim.batch, workers, gpus):
-        video = of_path[segments[clip["segment"]].path]
-        if clip["error"]:
-            failed[video["path"]] = video | {"kind": "changed", "reason": clip["error"]}
-            continue
-        unwritten.append(_row(video, clip, bundle))
-        if time.monotonic() - last_s > PART_S:
-            _write_part(journal, unwritten)
-            found, unwritten, last_s = found + unwritten, [], time.monotonic()
-    _write_part(journal, unwritten)
-    return found + unwritten, list(failed.values())
+    found, failed = [], {}
+    with Parts(journal, PREDICTED) as written:
+        for clip in _stream(segments, files, data, bundle.experiment.optim.batch, workers, gpus):
+            video = of_path[segments[clip["segment"]].path]
+            if clip["error"]:
+                failed[video["path"]] = video | {"kind": "changed", "reason": clip["error"]}
+                continue
+            found.append(_row(video, clip, bundle))
+            written.add(found[-1])
+    return found, list(failed.values())
 
 
 def _stream(
@@ -269,8 +264,3 @@ def _digest(files: dict[str, bytes], hop: int) -> str:
 def _read_parts(journal: Folder) -> list[Row]:
     names = [name for name in journal.names() if name.endswith(".parquet")]
     return [row for name in names for row in journal.read_table(name).to_pylist()]
-
-
-def _write_part(journal: Folder, rows: list[Row]) -> None:
-    if rows:
-        journal.write(f"part-{uuid.uuid4().hex}.parquet", to_parquet(pa.Table.from_pylist(rows, PREDICTED)))

@@ -3,8 +3,10 @@
 import itertools
 import os
 
+import pyarrow as pa
 import pytest
 
+from components.parts import Parts
 from components.settings import Settings
 from components.storage import Folder, latest_checkpoint
 from components.workflow import train_test_register
@@ -44,6 +46,18 @@ def test_a_store_that_throttles_fails_stalls_and_dies_shows_in_nothing(
     _, refused, _ = next(failure for failure in proxy.failures if failure[2] == "dead")
     assert ("PUT", refused) in proxy.answered  # after the store had come back
     assert_undisturbed(result, trained)
+
+
+def test_rows_for_which_a_disk_has_no_room_end_the_run_in_one_sentence(small_disk):
+    folder = Folder(str(small_disk(65_536)))
+
+    def find():
+        with Parts(folder, pa.schema([("path", pa.binary())])) as parts:
+            parts.add({"path": os.urandom(500_000)})
+
+    with pytest.raises(BadInput, match="no room for"):
+        find()
+    assert folder.names() == []
 
 
 def test_a_full_disk_is_one_sentence_and_no_half_file(small_disk):
