@@ -12,10 +12,11 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pyarrow as pa
+import ray
 import torch
 
 from components.audit import stream
-from components.cluster import cluster
+from components.cluster import cluster, prepare, start_here
 from components.index import index
 from components.ingest import make_plan, subset, train_clips
 from components.runs import open_run
@@ -53,12 +54,21 @@ def ray_ratios(experiment: Experiment, clips: int, steps: int) -> dict[str, floa
     return figures
 
 
-def index_ratio(paths: Sequence[str], videos: int) -> float:
-    """Videos per second of the index over those of decoding alone, both in as many processes as there are cores.
+def index_ratio(paths: Sequence[str], videos: int, cores: int = 0) -> float:
+    """Videos per second of the index over those of decoding alone, both on so many cores; 0: on all.
 
     Both go over the same files until `videos` were read, as politely as Ray's workers do; neither counts its start.
     """
-    cores = os.cpu_count() or 1
+    cores = cores or os.cpu_count() or 1
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:cores])  # of this process and those that it starts
+    try:
+        return _index_ratio(paths, videos, cores)
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _index_ratio(paths: Sequence[str], videos: int, cores: int) -> float:
     files = [str(Path(path).resolve()) for path, _ in zip(itertools.cycle(paths), range(videos), strict=False)]
     with ProcessPoolExecutor(cores, get_context("spawn"), initializer=os.nice, initargs=(RAYS_NICENESS,)) as pool:
         list(pool.map(_decode_whole, files[: 8 * cores]))
@@ -66,11 +76,15 @@ def index_ratio(paths: Sequence[str], videos: int) -> float:
         list(pool.map(_decode_whole, files, chunksize=8))
         bare_s = time.perf_counter() - start_s
     rows = [{"path": path, "bytes": Path(path).stat().st_size, "modified_s": 0.0} for path in files]
-    with cluster(Settings()):
+    prepare()
+    start_here(cores)
+    try:
         list(stream(rows[: 32 * cores], TIMEOUT_S))
         start_s = time.perf_counter()
         list(stream(rows, TIMEOUT_S))
         index_s = time.perf_counter() - start_s
+    finally:
+        ray.shutdown()
     return bare_s / index_s
 
 

@@ -3,12 +3,13 @@
 import itertools
 import multiprocessing
 import os
-import resource
 import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,14 +97,14 @@ def darkness_ratios(paths: Sequence[str], rounds: int = 5) -> dict[str, float]:
 
     The others: every frame decoded; and the way of the script published with Dark-48, eight frames by
     decord's get_batch and OpenCV's YCrCb. All decode with one thread, each in a process of its own, in turn
-    within each round. Returns the ratios of the median times, the peak memory of each way over its process
-    without a video, in MiB, and how many videos the other ways judged as `darkness` did.
+    within each round. Returns the ratios of the median times, the peak memory of each way in MiB over that of its
+    process with all libraries and no video yet, and how many videos the other ways judged as `darkness` did.
     """
     ways = {"seek": _darkness_seek, "all": _darkness_all, "released": _darkness_released}
     spawn = multiprocessing.get_context("spawn")
     pools = {name: ProcessPoolExecutor(1, mp_context=spawn) for name in ways}
     try:
-        base_mib = {name: pool.submit(_peak_mib).result() for name, pool in pools.items()}
+        base_mib = {name: pool.submit(_begin_peak).result() for name, pool in pools.items()}
         times_s: dict[str, list[float]] = {name: [] for name in ways}
         found: dict[str, list[float]] = {}
         for _ in range(rounds + 1):
@@ -133,15 +134,21 @@ def _darkness_all(path: str) -> float:
 
 
 def _darkness_released(path: str) -> float:
+    cv2, decord = _libraries()
+    reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
+    frames_THWC = reader.get_batch(sampled_indices(len(reader), rule="released")).asnumpy()
+    luma_8 = [cv2.cvtColor(frame_HWC, cv2.COLOR_RGB2YCrCb)[..., 0].mean() for frame_HWC in frames_THWC]
+    return judge(np.array(luma_8), "released").dv
+
+
+def _libraries() -> tuple[Any, Any]:
+    """OpenCV and decord."""
     try:
         import cv2
         import decord
     except ImportError as error:
         raise BadInput('This way needs OpenCV and decord: pip install -e ".[dev]".') from error
-    reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
-    frames_THWC = reader.get_batch(sampled_indices(len(reader), rule="released")).asnumpy()
-    luma_8 = [cv2.cvtColor(frame_HWC, cv2.COLOR_RGB2YCrCb)[..., 0].mean() for frame_HWC in frames_THWC]
-    return judge(np.array(luma_8), "released").dv
+    return cv2, decord
 
 
 def _timed(way: Callable[[str], float], paths: list[str]) -> tuple[float, list[float]]:
@@ -151,8 +158,16 @@ def _timed(way: Callable[[str], float], paths: list[str]) -> tuple[float, list[f
     return time.perf_counter() - start_s, found
 
 
+def _begin_peak() -> float:
+    """Forget the peak of importing all libraries, whichever way needs them; returns the memory now, in MiB."""
+    _libraries()
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+    return _peak_mib()
+
+
 def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 2**10
 
 
 def medians_s(calls: Sequence[Callable[[], object]], rounds: int, device: str) -> list[float]:

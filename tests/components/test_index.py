@@ -24,6 +24,7 @@ from dtcm.data.datasets import load
 from dtcm.data.decode import decode_all
 from dtcm.data.records import MANIFEST, QUARANTINE
 from dtcm.errors import BadInput
+from tests.dtcm.data.test_decode_fuzz import BASES, KINDS, make_base, mutate
 from tests.support.processes import wait_for
 from tests.support.runs import upload
 
@@ -222,3 +223,24 @@ def test_a_file_that_was_missing_is_sought_again_the_next_time(cluster, good, tm
         known, read = audit_files([good, gone], journal, 60)
         assert known[key(gone)]["kind"] == "missing"
     assert read == 1
+
+
+@pytest.mark.slow
+def test_a_thousand_damaged_files_harm_no_good_one_and_change_no_label(cluster, root, tmp_path):
+    """Truncated and altered copies of videos of many formats among the 24 good ones."""
+    alone = index_files(str(root), str(tmp_path / "alone.parquet"), Settings()).manifest.to_pylist()
+    bases = [(Path(name).suffix, make_base(tmp_path / name, *how)) for name, *how in BASES]
+    for number in range(1000):
+        suffix, content = bases[number % len(bases)]
+        _, damaged = mutate(content, np.random.default_rng(number))
+        (root / ("Left", "Right")[number % 2] / f"damaged_{number}{suffix}").write_bytes(damaged)
+    found = index_files(str(root), str(tmp_path / "pile.parquet"), Settings())
+    good, bad = found.manifest.to_pylist(), found.quarantine.to_pylist()
+    every = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    assert sorted(row["video_id"] for row in good + bad) == every
+    assert {row["kind"] for row in bad} <= KINDS | {"crashed", "timed-out"}
+    assert 100 < len(bad) < 1000
+    assert all(
+        row["class_name"] == ("Left", "Right")[row["label"]] == Path(row["video_id"]).parent.name for row in good
+    )
+    assert [row for row in good if "damaged" not in row["video_id"]] == alone

@@ -9,8 +9,9 @@ import pytest
 from components.predict import find_videos, predict_videos
 from components.settings import Settings
 from dtcm import metrics
-from dtcm.data.decode import read_frames
+from dtcm.data.decode import probe, read_frames
 from dtcm.data.files import filesystem
+from dtcm.data.plan import centre_rows
 from dtcm.errors import BadInput
 
 
@@ -38,6 +39,18 @@ def test_the_central_clip_is_predicted_as_the_evaluator_predicts_it(cluster, tra
     for row, test in zip(found.to_pylist(), tested, strict=True):
         shares = metrics.probabilities(np.array([test["logits"]]))[0]
         assert row["classes"][0] == ("Left", "Right")[test["predicted"]]
+        assert row["probabilities"] == pytest.approx(sorted(shares, reverse=True), abs=1e-5)
+        assert row["inconsistency"] == pytest.approx(test["inconsistency"], rel=1e-4)
+
+
+def test_a_window_has_the_numbers_of_the_evaluators_clip_of_the_same_frames(cluster, trained, tiny_root, tmp_path):
+    tested = trained.run.read_table("predictions.parquet").to_pylist()[:3]
+    sources = [tiny_root / row["video_id"] for row in tested]
+    windows = predict(trained, sources, tmp_path / "p.parquet", hop=1).table.to_pylist()
+    for source, test in zip(sources, tested, strict=True):
+        begin = centre_rows((probe(str(source)).frames,), trained.run.experiment.data)[0].frames[0]
+        (row,) = [row for row in windows if row["path"] == str(source) and row["start_frame"] == begin]
+        shares = metrics.probabilities(np.array([test["logits"]]))[0]
         assert row["probabilities"] == pytest.approx(sorted(shares, reverse=True), abs=1e-5)
         assert row["inconsistency"] == pytest.approx(test["inconsistency"], rel=1e-4)
 

@@ -12,7 +12,7 @@ from dtcm import config
 from dtcm.errors import BadInput
 from pipelines import sweep_arid, train_arid
 from pipelines.command_line import read_config
-from tests.support.processes import finished
+from tests.support.processes import below, finished, wait_for
 from tests.support.servers import RAY, ROOT, start_ray
 
 pytestmark = pytest.mark.timeout(900)
@@ -142,6 +142,7 @@ def test_a_sweep_goes_on_without_a_node_that_is_lost(standing_cluster, tiny, tmp
     for line in sweep.stdout or ():
         output.append(line)
         if "epoch 1 of" in line and node.poll() is None:
+            wait_for(lambda: below(node.pid, "RayTrainWorker"), "a training on the node")
             os.killpg(node.pid, signal.SIGKILL)
             node.wait()
     assert sweep.wait() == 0, "".join(output)

@@ -80,6 +80,8 @@ def check(data: DataConfig) -> Check:
         notes.append(f"{_of_missing(missing, len(records) + len(missing), listing.folder)}.")
     if left:
         notes.append(f'{len(left)} videos of the list "other" are not there, and not needed.')
+    if format == "uavhuman" and (absent := uavhuman.absent(listing.videos, data.split)):
+        notes.append(absent)
     if unlisted:
         names = ", ".join(unlisted[:NAMED])
         notes.append(

@@ -82,6 +82,21 @@ def read(videos: Sequence[str], root: str, split: int, classes: Sequence[str] | 
     return [_record(video, clip, names, TRAIN_PERSONS[split]) for video, clip in clips.items() if clip]
 
 
+def absent(videos: Sequence[str], split: int) -> str:
+    """A sentence on persons and actions without a clip, as in a download of a part; empty if all are there."""
+    clips = [clip for video in videos if (clip := parse(video))]
+    persons = sorted(set(range(PERSONS)) - {clip.person for clip in clips})
+    actions = sorted(set(range(ACTIONS)) - {clip.action for clip in clips})
+    train = sum(person in TRAIN_PERSONS[split] for person in persons)
+    parts = []
+    if persons:
+        parts.append(f"{len(persons)} of {PERSONS} persons ({train} for training, {len(persons) - train} for testing)")
+    if actions:
+        named = ", ".join(f"A{action:03d}" for action in actions[:5]) + (", ..." if len(actions) > 5 else "")
+        parts.append(f"{len(actions)} of {ACTIONS} actions ({named})")
+    return f"There is no clip of {' and of '.join(parts)}." if parts else ""
+
+
 def _record(video: str, clip: Clip, names: Sequence[str], train: Collection[int]) -> VideoRecord:
     subset = "train" if clip.person in train else "test"
     return VideoRecord(video, video, clip.action, names[clip.action], f"P{clip.person:03d}", subset)

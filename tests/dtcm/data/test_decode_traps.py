@@ -305,6 +305,24 @@ def test_frames_that_change_their_size_are_refused(tmp_path):
         list(decode_all(small + large))
 
 
+def test_frames_of_no_size_are_refused(tmp_path):
+    path = tmp_path / "flat.avi"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for frame in flat(RED, 3):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode())
+    content = bytearray(path.read_bytes())
+    width = content.index(b"strf") + 12  # behind the chunk's name and size, and the size of the BITMAPINFOHEADER
+    assert int.from_bytes(content[width : width + 4], "little") == 64
+    content[width : width + 4] = bytes(4)
+    for read in (probe, lambda source: list(decode_all(source)), lambda source: audit_frames(source, range)):
+        with pytest.raises(UnreadableVideo, match="zero-sized frames") as caught:
+            read(bytes(content))
+        assert caught.value.kind == "zero-sized"
+
+
 def test_frames_too_large_for_the_memory_are_refused(tmp_path, monkeypatch):
     path = write(tmp_path / "large.mp4", flat(RED, 3))
     monkeypatch.setattr(container, "MOST_PX", 48 * 64 - 1)

@@ -93,3 +93,15 @@ def test_what_is_not_there_is_refused(tmp_path, split, message):
 def test_there_are_no_lists_to_read(tmp_path):
     with pytest.raises(BadInput, match="holds no lists"):
         read_lists(str(tmp_path), "uavhuman")
+
+
+def test_persons_and_actions_without_a_clip_are_said(tmp_path):
+    touch(tmp_path, *(name(person, person) for person in range(PERSONS) if person not in (1, 2, 3)))
+    (note,) = check(DataConfig(root=str(tmp_path))).notes
+    # Of split 1, person 2 trains, and 1 and 3 test; actions 1 to 3 and 119 to 154 have no clip.
+    assert note == (
+        "There is no clip of 3 of 119 persons (1 for training, 2 for testing) "
+        "and of 39 of 155 actions (A001, A002, A003, A119, A120, ...)."
+    )
+    touch(tmp_path, *(name(action % PERSONS, action, minute=1) for action in range(ACTIONS)))
+    assert check(DataConfig(root=str(tmp_path))).notes == ()
