@@ -4,13 +4,27 @@ Real processes and signals. When to kill is decided by what is seen in the run f
 """
 
 import os
+import re
 import signal
 
+import numpy as np
 import pytest
 
 from components.workflow import train_test_register
+from dtcm.config import with_overrides
 from tests.support.processes import below, finished, processes, stopped_at, wait_for
-from tests.support.survival import STEPS, assert_same, committed, find_run, raylet_of, reached, settings
+from tests.support.runs import assert_in_mlflow, records
+from tests.support.survival import (
+    EPOCH,
+    KILL_AT,
+    STEPS,
+    assert_same,
+    committed,
+    find_run,
+    raylet_of,
+    reached,
+    settings,
+)
 
 pytestmark = pytest.mark.timeout(900)  # a run, its loss, and the rest of the run
 
@@ -78,3 +92,35 @@ def test_a_killed_driver_and_the_same_command_again(calm, experiment, command, t
     for promised in (", from step ", "Test:", "chance", "Run folder:", "Registered:", "MLflow's page:"):
         assert promised in output
     assert_same(find_run(tmp_path / "runs", experiment), calm)
+
+
+@pytest.fixture(scope="module")
+def of_any_workers(cluster, experiment, tmp_path_factory):
+    """The run of one worker that nothing happened to, without the batch statistics in which sums are less exact."""
+    changes = {"model.enhancer": "zero-dce", "optim.batch": 2, "optim.epochs": 2 * STEPS // EPOCH}
+    return train_test_register(with_overrides(experiment, changes), settings(tmp_path_factory.mktemp("pairs"))).run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+def test_another_number_of_workers_goes_on(of_any_workers, command, tmp_path, before, after):
+    calm, storage = of_any_workers, tmp_path / "runs"
+    driver = command(calm, f"--settings.workers={before}")
+    reached(storage, calm.experiment)
+    for pid in [driver.pid, *below(driver.pid)]:
+        os.kill(pid, signal.SIGKILL)
+    driver.wait()
+    output = finished(command(calm, f"--settings.workers={after}"))
+    (resumed,) = map(int, re.findall(rf"{STEPS} steps on {after} worker\(s\), CPU, from step (\d+)", output))
+    run = find_run(storage, calm.experiment)
+    assert KILL_AT <= resumed < STEPS
+    assert [step for kind, step, _ in records(run) if kind == "train"] == list(range(1, STEPS + 1))
+    for mine, expected in zip(records(run), records(calm), strict=True):
+        assert mine[:2] == expected[:2]
+        assert mine[2] == pytest.approx(expected[2], rel=1e-3, abs=1e-6)
+        assert mine == expected or before > 1 or mine[1] > resumed
+    assert_in_mlflow(run, f"sqlite:///{storage / 'mlflow.db'}")
+    tables = [one.read_table("predictions.parquet") for one in (run, calm)]
+    assert tables[0]["video_id"].equals(tables[1]["video_id"])
+    logits = [np.array(table["logits"].to_pylist()) for table in tables]
+    assert logits[0] == pytest.approx(logits[1], rel=1e-2, abs=1e-3)
