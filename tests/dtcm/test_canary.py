@@ -116,6 +116,21 @@ def test_a_faster_way_with_another_loss_or_without_memory_is_refused(model, time
     assert f"bf16 contiguous refused: {reason}" in choice.why if "total" not in reason else reason in choice.why
 
 
+def test_on_a_gpu_every_way_is_timed_and_the_fastest_of_them_is_compiled(model, monkeypatch):
+    ways = {"fp32 contiguous": 0.4, "fp32 channels-last": 0.3, "bf16 contiguous": 0.2, "bf16 channels-last": 0.1}
+    times, timed = ways | {"bf16 channels-last compiled": 0.05}, []
+
+    def steps(*arguments):
+        timed.append(str(arguments[-1]))
+        return canary._Steps({"total": 5.0, "grad_norm": 1.0}, times[timed[-1]])
+
+    monkeypatch.setattr(canary, "_wrong", lambda *_: "")
+    monkeypatch.setattr(canary, "_steps", steps)
+    choice = canary.choose(model, EXPERIMENT, torch.device("cuda"))  # nothing is computed there
+    assert timed == list(times)
+    assert choice.execution == Execution("bf16", "channels-last", compile=True)
+
+
 def test_a_resumed_run_keeps_its_way(model, times):
     times()  # nothing is timed
     assert canary.choose(model, EXPERIMENT, CPU, before=BF16).execution == BF16
