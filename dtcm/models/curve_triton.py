@@ -10,8 +10,8 @@ Shapes: B clips, N groups, T frames, C channels (3 of a frame, 24 of a curve), P
 from typing import Any
 
 import torch
-import triton  # ty: ignore[import-not-found]
-import triton.language as tl  # ty: ignore[import-not-found]
+import triton
+import triton.language as tl
 from torch import Tensor
 
 BLOCK = 256

@@ -1,6 +1,7 @@
 """The curve in one pass against its formula, which autograd differentiates; what it keeps; the GPU's kernels."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -96,8 +97,35 @@ print("as on the CPU")
 """
 
 
+COMPILED = """
+import sys
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from dtcm.models import curve_triton
+for kernel in (curve_triton._forward, curve_triton._backward):
+    numbers = {"frames", "pixels", "k", "groups", "sb", "sn", "sc", "sp"}
+    types = {name: "i64" if name in numbers else "*fp32" for name in kernel.arg_names} | {"BLOCK": "constexpr"}
+    source = ASTSource(kernel, types, {"BLOCK": curve_triton.BLOCK})
+    compiled = triton.compile(source, target=GPUTarget("cuda", int(sys.argv[1]), 32))
+    assert len(compiled.asm["cubin"]) > 1000
+print("compiled")
+"""
+on_linux = pytest.mark.skipif(
+    (platform.system(), platform.machine()) != ("Linux", "x86_64"), reason="there is no Triton for this machine"
+)
+
+
+@on_linux
+@pytest.mark.parametrize("capability", [80, 90])
+def test_the_gpus_kernels_compile(capability):
+    command = [sys.executable, "-c", COMPILED, str(capability)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.strip() == "compiled", done.stderr
+
+
+@on_linux
 def test_the_gpus_kernels_compute_the_same_in_tritons_interpreter():
-    pytest.importorskip("triton", reason="Triton comes with torch for GPUs")
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, "-c", KERNELS], capture_output=True, text=True, env=environment)
     assert done.stdout.strip() == "as on the CPU", done.stderr
