@@ -1,16 +1,17 @@
 """Ray Data reads every file completely, once; what each gave is kept in a journal and never read again.
 
 Each worker decodes in a child process that can be killed, so a decoder that crashes or hangs costs one
-file and not the run. Rows come back one by one and are written down within a second, so a kill loses the
-files of that second and those that were being read.
+file and not the run. Rows come back and are written down within a second, so a kill loses the files of that
+second and those that were being read.
 """
 
 import functools
 import hashlib
 import sys
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -34,6 +35,8 @@ from dtcm.data.records import FACTS
 
 FILES_PER_TASK = 128
 """Enough to hide what a task costs by itself, few enough that a lost machine costs little."""
+GATHER_S = 0.3
+"""So long a worker gathers rows before it hands them on: the driver has some 2 ms of work with each table."""
 FOR_NOW = frozenset({"missing", "crashed", "timed-out", "unreachable"})
 """Kinds of failure that another day may not have: these files are tried again the next time."""
 
@@ -74,23 +77,32 @@ def audit_files(
     return known, len(new)
 
 
-def audit_each(files: Iterable[Row], timeout_s: float) -> Iterator[Row]:
+def audit_each(files: Iterable[Row], timeout_s: float) -> Iterator[list[Row]]:
     """The files (path, bytes, modified_s) as rows of AUDITED, read one after the other in this worker's child process.
 
-    The child begins with the next file while the row of the last is still dealt with.
+    Rows come in groups of what was read within GATHER_S; none waits for a file that takes longer. The child begins with
+    the next file while the row of the last is still dealt with.
     """
     left, handed = deque(files), deque[tuple[Row, Future[Row]]]()
+    group, until_s = list[Row](), 0.0
     while left or handed:
         while left and len(handed) < 2:
             file = left.popleft()
             handed.append((file, _begin(file["path"])))
         file, reading = handed.popleft()
+        if group and wait([reading], max(0.0, until_s - time.monotonic())).not_done:
+            yield group
+            group = []
         found = _found(reading, timeout_s)
         if found["kind"] in ("crashed", "timed-out"):
             _end_child()
             left.extendleft(following for following, _ in reversed(handed))
             handed.clear()
-        yield file | found
+        until_s = until_s if group else time.monotonic() + GATHER_S
+        group.append(file | found)
+        if time.monotonic() >= until_s or (not left and not handed):
+            yield group
+            group = []
 
 
 def _found(reading: Future[Row], timeout_s: float) -> Row:
@@ -160,8 +172,8 @@ def stream(files: list[Row], timeout_s: float) -> Iterator[Row]:
     workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
     blocks = max(min(len(files), 4 * workers), len(files) // FILES_PER_TASK)
     rows = ray.data.from_items(files, override_num_blocks=min(len(files), blocks))
-    rows.context.target_max_block_size = 1  # a block is handed on with every row, not at the end of its task
-    # By default a task waits at every other row until the driver has fetched it, which takes tenths of a second.
+    rows.context.target_max_block_size = 1  # a block is handed on with every table, not at the end of its task
+    # By default a task waits at every other table until the driver has fetched it, which takes tenths of a second.
     rows.context._max_num_blocks_in_streaming_gen_buffer = FILES_PER_TASK
     read = functools.partial(_audit_task, timeout_s=timeout_s)
     audited = rows.map_batches(read, batch_size=None, batch_format="pyarrow")
@@ -170,9 +182,9 @@ def stream(files: list[Row], timeout_s: float) -> Iterator[Row]:
 
 
 def _audit_task(files: pa.Table, timeout_s: float) -> Iterator[pa.Table]:
-    """A task's files as rows of AUDITED, each a table of its own, so that it is handed on at once."""
-    for row in audit_each(files.to_pylist(), timeout_s):
-        yield pa.Table.from_pylist([row], AUDITED)
+    """A task's files as rows of AUDITED, in tables that are handed on at once."""
+    for group in audit_each(files.to_pylist(), timeout_s):
+        yield pa.Table.from_pylist(group, AUDITED)
 
 
 def _progress(rows: Iterator[Row], total: int, known: int) -> Iterable[Row]:

@@ -1,4 +1,4 @@
-"""Rows that a long run finds, written down soon after they come, so that a kill loses a second's and no more."""
+"""Rows that a long run finds, written down soon after they come, so that a kill loses little of them."""
 
 import threading
 import uuid
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from components.storage import Folder, to_parquet
 
-PART_S = 1.0
+PART_S = 0.7
 """A row is written down at the latest so long after it came, however long the next one is in coming."""
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -180,7 +181,7 @@ def signal_decoder(number):
 
 
 def outcomes(files, timeout_s=60):
-    return [(row["path"], row["kind"]) for row in audit_each(files, timeout_s)]
+    return [(row["path"], row["kind"]) for group in audit_each(files, timeout_s) for row in group]
 
 
 @pytest.fixture
@@ -193,9 +194,19 @@ def test_a_decoder_that_hangs_costs_one_video(three):
     first, second, third = (file["path"] for file in three)
     assert outcomes(three) == [(first, ""), (second, ""), (third, "")]
     signal_decoder(signal.SIGSTOP)
-    rows = list(audit_each(three, 5))
+    rows = list(chain(*audit_each(three, 5)))
     assert rows[0]["reason"] == "decoding took more than 5 s"
     assert [(row["path"], row["kind"]) for row in rows] == [(first, "timed-out"), (second, ""), (third, "")]
+
+
+def test_a_row_does_not_wait_for_a_file_that_takes_long(three, s3, proxied_s3):
+    proxy = proxied_s3(lambda *_: "stall")
+    slow = {"path": f"{s3}/slow.mp4{proxy.options}", "bytes": 1, "modified_s": 0.0}
+    groups, found = iter(audit_each([*three, slow], 600)), []
+    while len(found) < 3:
+        found += next(groups)
+    assert [row["path"] for row in found] == [file["path"] for file in three]
+    audit_module._end_child()
 
 
 def test_a_decoder_that_crashes_costs_one_video(three):
