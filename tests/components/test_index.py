@@ -245,7 +245,7 @@ def test_a_thousand_damaged_files_harm_no_good_one_and_change_no_label(cluster, 
         suffix, content = bases[number % len(bases)]
         _, damaged = mutate(content, np.random.default_rng(number))
         (root / ("Left", "Right")[number % 2] / f"damaged_{number}{suffix}").write_bytes(damaged)
-    found = index_files(str(root), str(tmp_path / "pile.parquet"), Settings())
+    found = index_files(str(root), str(tmp_path / "pile.parquet"), Settings(), every_file=True)
     good, bad = found.manifest.to_pylist(), found.quarantine.to_pylist()
     every = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
     assert sorted(row["video_id"] for row in good + bad) == every
