@@ -63,7 +63,8 @@ def put(request, tmp_path):
 def test_every_format_is_found_and_may_be_named(put, name):
     root = put(SETS[name])
     found = check(DataConfig(root=root))
-    assert (found.format, len(found.records), found.missing, found.notes) == (name, 2, (), ())
+    assert (found.format, len(found.records), found.missing) == (name, 2, ())
+    assert all("persons" in note for note in found.notes)  # of UAV-Human's 119 most are not there
     assert load(DataConfig(root=root, format=name)) == list(found.records)
     assert {record.path for record in found.records} == {f"{root}/{name}" for name, text in SETS[name].items()
                                                          if not text and name != "read.me"}  # fmt: skip
