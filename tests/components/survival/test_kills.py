@@ -117,7 +117,7 @@ def test_another_number_of_workers_goes_on(of_any_workers, command, tmp_path, be
     assert [step for kind, step, _ in records(run) if kind == "train"] == list(range(1, STEPS + 1))
     for mine, expected in zip(records(run), records(calm), strict=True):
         assert mine[:2] == expected[:2]
-        assert mine[2] == pytest.approx(expected[2], rel=1e-2, abs=1e-5)
+        assert mine[2] == pytest.approx(expected[2], rel=1e-2, abs=1e-4)
         assert mine == expected or before > 1 or mine[1] > resumed
     assert_in_mlflow(run, f"sqlite:///{storage / 'mlflow.db'}")
     tables = [one.read_table("predictions.parquet") for one in (run, calm)]
