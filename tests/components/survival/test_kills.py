@@ -117,9 +117,7 @@ def test_another_number_of_workers_goes_on(of_any_workers, command, tmp_path, be
     assert [step for kind, step, _ in records(run) if kind == "train"] == list(range(1, STEPS + 1))
     for mine, expected in zip(records(run), records(calm), strict=True):
         assert mine[:2] == expected[:2]
-        if (
-            mine[0] == "train"
-        ):  # of its parts some are so small that what rounding changed has grown to per cents of them
+        if mine[0] == "train":  # of its parts some are so small that rounding grows to per cents
             assert mine[2]["total"] == pytest.approx(expected[2]["total"], rel=1e-2)
         assert mine == expected or before > 1 or mine[1] > resumed
     assert_in_mlflow(run, f"sqlite:///{storage / 'mlflow.db'}")
