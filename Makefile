@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: train test test-slow test-ceph test-browser test-postgres lint benchmark mlflow clean
+.PHONY: train test test-slow test-ceph test-browser test-postgres test-crd lint benchmark mlflow clean
 
 train: $(READY)  ## make the sample set, train, test and register a model
 	$(BIN)/python pipelines/train_arid.py $(ARGS)
 
 test: lint  ## lint, types and every test that is not slow
-	$(BIN)/python -m pytest -m "not slow and not ceph and not browser and not postgres" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not ceph and not browser and not postgres and not crd" $(ARGS)
 
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)
@@ -26,6 +26,9 @@ test-browser: $(READY)  ## the report of a run in Chromium, from Debian's packag
 test-postgres: $(READY)  ## registry and promotion behind MLflow's server on PostgreSQL, from Debian's package (as root)
 	ls /usr/lib/postgresql/*/bin/initdb || (apt-get update && apt-get install -y --no-install-recommends postgresql)
 	$(BIN)/python -m pytest -m postgres $(ARGS)
+
+test-crd: $(READY)  ## the RayCronJob by the CRD that KubeRay publishes (needs the internet, or KUBERAY_CRD=file:///...)
+	$(BIN)/python -m pytest -m crd $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
