@@ -1,6 +1,6 @@
 """What repeating cannot mend ends a training at once, in the sentence that is meant for the user.
 
-Ray Train replaces workers after any error. Where a worker says BadInput (no room on the disk), or the run folder does
+Ray Train replaces workers after any error. Where a worker says BadInput (a disk stays full), or the run folder does
 (too many unreadable videos), new workers would only get there again.
 """
 

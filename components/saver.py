@@ -9,11 +9,11 @@ from typing import Any
 
 from components.notice import STOP
 from components.runs import METRICS, Run, line
-from components.storage import prune_checkpoints, write_checkpoint
+from components.storage import NoRoom, prune_checkpoints, write_checkpoint
 
 GIVE_UP = 3
-"""So many checkpoints that cannot be written, one after the other, end the training. Each was tried for as long as
-`dtcm.data.files` tries, and what it held is in the next one."""
+"""So many checkpoints that cannot be written, one after the other, end the training. A store was asked for as long as
+`dtcm.data.files` asks, and what one held is in the next."""
 
 
 class Saver:
@@ -25,7 +25,7 @@ class Saver:
         """Whether STOP was there when last looked for."""
         self.failures = 0
         """Checkpoints in a row, up to now, that could not be written."""
-        self._error: OSError | None = None
+        self._error: OSError | NoRoom | None = None
         self._lines: list[bytes] = []
         self._thread = ThreadPoolExecutor(1, "saver")
         self._work: Future[None] | None = None
@@ -66,15 +66,15 @@ class Saver:
             if records:
                 self._write_records(records)
             self.stop_asked = self.run.folder.has(STOP)
-        except OSError as error:  # the next look or checkpoint writes these records too
-            print(f"{self.run.folder.uri} cannot be reached ({error}); training goes on.", flush=True)
+        except (OSError, NoRoom) as error:  # the next look or checkpoint writes these records too
+            print(f"{self.run.folder.uri} cannot be written ({error}); training goes on.", flush=True)
 
     def _save(self, step: int, files: Mapping[str, bytes], best_step: int, records: list[dict[str, Any]]) -> None:
         try:
             self._write_records(records)
             write_checkpoint(self.run.checkpoints, step, files)
             self.failures, self._error = 0, None
-        except OSError as error:
+        except (OSError, NoRoom) as error:
             self.failures, self._error = self.failures + 1, error
             print(f"The checkpoint of step {step} could not be written ({error}).", flush=True)
             if self.failures == GIVE_UP:

@@ -29,6 +29,10 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 """What a disk that is full, or a quota that is used up, answers."""
 
 
+class NoRoom(BadInput):
+    """A disk has no room for a file. What can wait may be tried again later; anything else ends with its sentence."""
+
+
 @dataclass(frozen=True)
 class Folder:
     """A folder by its absolute path or URI, such as /data/runs or s3://bucket/runs.
@@ -56,7 +60,7 @@ class Folder:
         return read_table(join(self.uri, name))
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file, whole or not at all, over an older one. Raises BadInput if the disk has no room for it."""
+        """Write a file, whole or not at all, over an older one. Raises NoRoom if the disk has none for it."""
         system, path = filesystem(self.uri)
         if not self.is_local:
             with system.open_output_stream(f"{path}/{name}") as stream:
@@ -113,13 +117,17 @@ def to_parquet(table: pa.Table) -> bytes:
 
 
 def write_checkpoint(checkpoints: Folder, step: int, files: Mapping[str, bytes]) -> None:
-    """Write `step_<step>/` and, after everything else, its COMMITTED file."""
+    """Write `step_<step>/` and, after everything else, its COMMITTED file. Without room for all there is none of it."""
     folder = checkpoints / _name(step)
     folder.remove(COMMITTED)
-    for name, content in files.items():
-        folder.write(name, content)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    folder.write(COMMITTED, json.dumps(digests, indent=2).encode())
+    try:
+        for name, content in files.items():
+            folder.write(name, content)
+        folder.write(COMMITTED, json.dumps(digests, indent=2).encode())
+    except NoRoom:
+        checkpoints.remove(_name(step))
+        raise
 
 
 def read_checkpoint(checkpoints: Folder, step: int) -> dict[str, bytes] | None:
@@ -169,10 +177,10 @@ def _name(step: int) -> str:
     return f"step_{step:08d}"
 
 
-def _no_room(target: Path, needed_bytes: int) -> BadInput:
+def _no_room(target: Path, needed_bytes: int) -> NoRoom:
     folder = next(parent for parent in target.parents if parent.exists())
-    return BadInput(
+    return NoRoom(
         f"There is no room for {target}: it takes {needed_bytes / 1e6:.3g} MB, and {folder} has "
-        f"{shutil.disk_usage(folder).free / 1e6:.3g} MB free, or its quota is used up; make room and run the same "
-        "command again, which goes on from the last checkpoint."
+        f"{shutil.disk_usage(folder).free / 1e6:.3g} MB free, or its quota is used up; make room. What "
+        "has ended for it goes on by the same command."
     )

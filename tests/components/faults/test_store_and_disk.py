@@ -2,18 +2,21 @@
 
 import itertools
 import os
+import threading
 
 import pyarrow as pa
 import pytest
 
 from components.parts import Parts
+from components.runs import Run
+from components.saver import Saver
 from components.settings import Settings
-from components.storage import Folder, latest_checkpoint
+from components.storage import Folder, checkpoint_steps, latest_checkpoint, read_checkpoint
 from components.workflow import train_test_register
-from dtcm.config import with_overrides
+from dtcm.config import Experiment, with_overrides
 from dtcm.data.files import list_files
 from dtcm.errors import BadInput
-from tests.support.runs import assert_undisturbed
+from tests.support.runs import assert_in_mlflow, assert_undisturbed, curve, records
 
 
 def faults_of_a_bad_day(number, command, path, turns, throttled, outage):
@@ -73,6 +76,78 @@ def test_a_full_disk_is_one_sentence_and_no_half_file(small_disk):
     assert os.listdir(place) == ["file"]
 
 
+def test_a_checkpoint_without_room_for_all_of_it_takes_none_and_the_next_one_holds_what_it_held(small_disk, capsys):
+    place = small_disk(1_048_576)
+    run = Run("run", Folder(str(place)), Experiment())
+    saver, weights = Saver(run, keep=2), os.urandom(450_000)
+    saver.save(1, {"weights": weights}, best_step=1, records=[{"step": 1}])
+    saver.save(2, {"weights": weights, "optimizer": weights}, best_step=1, records=[{"step": 1}, {"step": 2}])
+    saver.wait()
+    assert saver.failures == 1
+    assert "The checkpoint of step 2 could not be written (There is no room for" in capsys.readouterr().out
+    assert checkpoint_steps(run.checkpoints) == [1]
+    small_disk(2**24, "remount")
+    saver.save(3, {"weights": weights, "optimizer": weights}, best_step=3, records=[{"step": n} for n in (1, 2, 3)])
+    saver.finish()
+    assert saver.failures == 0
+    assert checkpoint_steps(run.checkpoints) == [1, 3]
+    assert run.read_metrics() == [{"step": 1}, {"step": 2}, {"step": 3}]
+
+
+def test_records_that_found_no_room_are_written_when_there_is_some(small_disk):
+    place = small_disk(65_536)
+    ballast = place / "ballast"
+    ballast.write_bytes(bytes(61_440))
+    run = Run("run", Folder(str(place)), Experiment())
+    saver, first = Saver(run, keep=2), [{"step": step} for step in range(1_000)]
+    saver.look(first)
+    saver.finish()
+    assert run.read_metrics() == []
+    ballast.unlink()
+    saver.look([*first, {"step": 1_000}])
+    saver.finish()
+    assert run.read_metrics() == [*first, {"step": 1_000}]
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_over_a_full_disk_and_misses_nothing(cluster, tiny, small_disk, tmp_path):
+    experiment = with_overrides(tiny, {"optim.epochs": 5})
+    calm = train_test_register(experiment, Settings(storage=str(tmp_path / "calm")))
+    checkpoint_bytes = sum(file.bytes for file in list_files((calm.run.checkpoints / "step_00000012").uri))
+    place = small_disk(int(1.6 * checkpoint_bytes) + 500_000)
+    is_over = threading.Event()
+
+    def make_room():
+        """As soon as a record tells of a checkpoint that was missed."""
+        while not is_over.wait(0.02):
+            for path in place.glob("*/split1/*/metrics.jsonl"):
+                if b'"failed_saves"' in path.read_bytes():
+                    small_disk(2**28, "remount")
+                    return
+
+    watcher = threading.Thread(target=make_room)
+    watcher.start()
+    try:
+        result = train_test_register(
+            experiment, Settings(storage=str(place), tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+        )
+    finally:
+        is_over.set()
+        watcher.join()
+    run, missed = result.run, []
+    for kind, step, figures in records(run):
+        missed.append(figures.pop("failed_saves", 0))
+        assert (kind, step, figures) in records(calm.run)
+    assert 1 in missed
+    assert missed[-1] == 0
+    assert [step for step, _ in curve(run)] == list(range(1, 16))
+    assert_in_mlflow(run, result.tracking_uri)
+    assert run.model.read("model.safetensors") == calm.run.model.read("model.safetensors")
+    assert run.read_table("predictions.parquet").equals(calm.run.read_table("predictions.parquet"))
+    assert read_checkpoint(run.checkpoints, 15)
+    assert read_checkpoint(run.checkpoints, 15) == read_checkpoint(calm.run.checkpoints, 15)
+
+
 @pytest.mark.slow
 def test_a_disk_that_fills_up_ends_the_run_which_goes_on_when_there_is_room(
     cluster, tiny, trained, small_disk, tmp_path
@@ -80,7 +155,9 @@ def test_a_disk_that_fills_up_ends_the_run_which_goes_on_when_there_is_room(
     checkpoint_bytes = sum(file.bytes for file in list_files((trained.run.checkpoints / "step_00000003").uri))
     place = small_disk(int(1.6 * checkpoint_bytes) + 500_000)
     settings = Settings(storage=str(place), tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
-    with pytest.raises(BadInput, match=r"no room for .*step_00000006.*make room and run the same command again"):
+    with pytest.raises(
+        BadInput, match=r"no room for .*step_00000006.*make room\. What has ended for it goes on by the same"
+    ):
         train_test_register(tiny, settings)
     (folder,) = place.glob("*/split1/*")
     found = latest_checkpoint(Folder(str(folder / "checkpoints")))
