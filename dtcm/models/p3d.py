@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dtcm.models.layers import IMAGENET, Normalize, check_clip, kaiming
+from dtcm.models.stem import Stem
 
 DEPTHS = (3, 8, 36)
 """Blocks of the three-dimensional stages."""
@@ -29,7 +30,7 @@ class P3D(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.normalize = Normalize(*IMAGENET)
-        self.conv1_custom = nn.Conv3d(3, 64, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False)
+        self.conv1_custom = Stem(64, frames=1)
         self.bn1 = nn.BatchNorm3d(64)
         self.maxpool = nn.MaxPool3d((2, 3, 3), stride=2, padding=(0, 1, 1))
         self.maxpool_2 = nn.MaxPool3d((2, 1, 1), stride=(2, 1, 1))

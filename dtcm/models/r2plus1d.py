@@ -7,6 +7,7 @@ one in space, then one in time. Parameter names are torchvision's VideoResNet's,
 from torch import Tensor, nn
 
 from dtcm.models.layers import KINETICS, Normalize, kaiming
+from dtcm.models.stem import Stem
 
 DEPTHS = (3, 4, 6, 3)
 WIDTHS = (64, 128, 256, 512)
@@ -27,7 +28,7 @@ class R2Plus1D(nn.Module):
         super().__init__()
         self.normalize = Normalize(*KINETICS)
         self.stem = nn.Sequential(
-            nn.Conv3d(3, 45, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False),
+            Stem(45, frames=1),
             _norm(45),
             nn.ReLU(inplace=True),
             nn.Conv3d(45, 64, (3, 1, 1), padding=(1, 0, 0), bias=False),

@@ -10,6 +10,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from dtcm.models.layers import GlobalAvgPool3d, kaiming, to_255_less_mean
+from dtcm.models.stem import Stem
 
 
 def r3d_18(num_classes: int, frames: int, size: int) -> nn.Module:
@@ -50,7 +51,7 @@ class ResNet3D(nn.Module):
     ) -> None:
         super().__init__()
         self.normalize = to_255_less_mean()
-        self.conv1 = nn.Conv3d(3, 64, kernel_size=7, stride=(1, 2, 2), padding=3, bias=False)
+        self.conv1 = Stem(64, frames=7)
         self.bn1 = nn.BatchNorm3d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool3d(kernel_size=3, stride=2, padding=1)
