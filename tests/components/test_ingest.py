@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from components.index import index
 from components.ingest import centre_clips, make_plan, subset, train_clips
@@ -33,6 +34,12 @@ def test_workers_together_see_the_global_batches_of_the_plan(manifest, tiny, wor
 def test_a_workers_clips_come_in_the_order_of_the_plan(manifest, tiny):
     order = [(row["step"], row["slot"]) for row in train_clips(manifest, tiny, 1, 2, 0).take_all()]
     assert order == sorted(order)
+
+
+def test_batches_are_handed_on_as_bytes(manifest, tiny):
+    (*batches, _) = train_clips(manifest, tiny, 0, 1, 4).iter_torch_batches(batch_size=tiny.optim.batch)
+    shape = (tiny.optim.batch, tiny.data.frames, tiny.data.crop_px, tiny.data.crop_px, 3)
+    assert [(batch["clip"].dtype, batch["clip"].shape) for batch in batches] == [(torch.uint8, shape)]
 
 
 @pytest.mark.parametrize("world", [1, 2])

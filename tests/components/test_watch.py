@@ -53,7 +53,7 @@ def test_records_that_are_made_again_are_not_sent_to_mlflow_again(run, tmp_path)
 
 def test_every_epoch_has_its_line_however_many_have_ended_since_the_last_look(run, capsys):
     def step(kind, number, epoch, **values):
-        metrics = {"total": 1.0, "step_s": 0.1, "wait_s": 0.0, **values}
+        metrics = {"total": 1.0, "step_s": 0.1, "wait_s": 0.02 * number, **values}
         return {"kind": kind, "step": number, "epoch": epoch, "time_s": 0.0, "metrics": metrics}
 
     with watched(run, None, 3):
@@ -69,5 +69,7 @@ def test_every_epoch_has_its_line_however_many_have_ended_since_the_last_look(ru
     first, second = capsys.readouterr().out.splitlines()
     assert "epoch   1  step 1/3" in first
     assert "val top-1 25.0 %" in first
+    assert "100 ms/step  20 % waiting for data" in first
     assert "epoch   2  step 2/3" in second
     assert "val top-1 50.0 %" in second
+    assert "100 ms/step  30 % waiting for data" in second  # 20 ms of the first step, 40 ms of the second
