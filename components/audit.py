@@ -11,9 +11,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +22,7 @@ from tqdm import tqdm
 
 from components.parts import Parts
 from components.storage import Folder, to_parquet
-from dtcm.children import process_pool
+from dtcm.children import Child, ChildDied, ChildIsLate
 from dtcm.darkness import Rule, judge, mean_luma, sampled_indices
 from dtcm.data.decode import Look, UnreadableVideo, audit_looks
 from dtcm.data.files import is_uri, read_bytes
@@ -83,20 +80,21 @@ def audit_each(files: Iterable[Row], timeout_s: float) -> Iterator[list[Row]]:
     Rows come in groups of what was read within GATHER_S; none waits for a file that takes longer. The child begins with
     the next file while the row of the last is still dealt with.
     """
-    left, handed = deque(files), deque[tuple[Row, Future[Row]]]()
+    if _child().pending:  # of a task that was cancelled: what it asked for is answered first
+        _end_child()
+    left, handed = deque(files), deque[Row]()
     group, until_s = list[Row](), 0.0
     while left or handed:
         while left and len(handed) < 2:
-            file = left.popleft()
-            handed.append((file, _begin(file["path"])))
-        file, reading = handed.popleft()
-        if group and wait([reading], max(0.0, until_s - time.monotonic())).not_done:
+            handed.append(left.popleft())
+            _child().begin(handed[-1]["path"])
+        if group and not _child().answers_within(max(0.0, until_s - time.monotonic())):
             yield group
             group = []
-        found = _found(reading, timeout_s)
+        file, found = handed.popleft(), _found(timeout_s)
         if found["kind"] in ("crashed", "timed-out"):
             _end_child()
-            left.extendleft(following for following, _ in reversed(handed))
+            left.extendleft(reversed(handed))
             handed.clear()
         until_s = until_s if group else time.monotonic() + GATHER_S
         group.append(file | found)
@@ -105,15 +103,15 @@ def audit_each(files: Iterable[Row], timeout_s: float) -> Iterator[list[Row]]:
             group = []
 
 
-def _found(reading: Future[Row], timeout_s: float) -> Row:
-    """The facts of a file that the child reads by now, or the kind of failure and the reason."""
+def _found(timeout_s: float) -> Row:
+    """The facts of the file that the child reads by now, or the kind of failure and the reason."""
     try:
-        return {"kind": "", "reason": ""} | reading.result(timeout_s)
+        return {"kind": "", "reason": ""} | _child().result(timeout_s)
     except UnreadableVideo as error:
         return {"kind": error.kind, "reason": error.reason}
-    except BrokenProcessPool:
+    except ChildDied:
         return {"kind": "crashed", "reason": "the decoder crashed"}
-    except FutureTimeoutError:
+    except ChildIsLate:
         return {"kind": "timed-out", "reason": f"decoding took more than {timeout_s:g} s"}
     except OSError as error:
         return {"kind": "unreachable", "reason": f"the file cannot be fetched ({error})"}
@@ -202,26 +200,23 @@ def _progress(rows: Iterator[Row], total: int, known: int) -> Iterable[Row]:
     )
 
 
-@functools.cache
-def _child() -> ProcessPoolExecutor:
-    """This worker's child process, for all videos until one of them breaks it."""
-    return process_pool(1)
+_decoder: Child | None = None
+"""This worker's child process, for all videos until one of them breaks it."""
 
 
-def _begin(path: str) -> Future[Row]:
-    try:
-        return _child().submit(read_facts, path)
-    except BrokenProcessPool:  # it died of the file before, which knows, or of nothing that it was told to do
-        _end_child()
-        return _child().submit(read_facts, path)
+def _child() -> Child:
+    """The decoder. One that died while it had nothing to do is replaced; one that died of a file says so itself."""
+    global _decoder
+    if _decoder is None or (not _decoder.pending and not _decoder.is_alive()):
+        _decoder = Child(read_facts)
+    return _decoder
 
 
 def _end_child() -> None:
-    child = _child()
-    _child.cache_clear()
-    for process in list((child._processes or {}).values()):
-        process.kill()
-    child.shutdown(wait=False, cancel_futures=True)
+    global _decoder
+    if _decoder is not None:
+        _decoder.kill()
+    _decoder = None
 
 
 def _read_journal(journal: Folder) -> tuple[dict[Key, Row], list[str]]:

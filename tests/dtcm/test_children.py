@@ -6,7 +6,12 @@ import signal
 import subprocess
 import sys
 
-PARENT = """
+import pytest
+
+from dtcm.children import Child, ChildDied, ChildIsLate
+from tests.support.processes import wait_for
+
+POOL = """
 import os
 from dtcm.children import process_pool
 
@@ -15,11 +20,22 @@ if __name__ == "__main__":
     print(pool.submit(os.getpid).result(), flush=True)
     input()
 """
+BUSY = """
+import time
+from dtcm.children import Child
+
+if __name__ == "__main__":
+    child = Child(time.sleep)
+    child.begin(1000)
+    print(child.pid, flush=True)
+    input()
+"""
 
 
-def test_the_child_of_a_killed_process_ends(tmp_path):
+@pytest.mark.parametrize("source", [POOL, BUSY], ids=["pool", "busy"])
+def test_the_child_of_a_killed_process_ends(source, tmp_path):
     script = tmp_path / "parent.py"
-    script.write_text(PARENT)
+    script.write_text(source)
     parent = subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert parent.stdout
     child = os.pidfd_open(int(parent.stdout.readline()))
@@ -27,3 +43,46 @@ def test_the_child_of_a_killed_process_ends(tmp_path):
     parent.wait()
     # Its descriptor becomes readable when it ends.
     assert select.select([child], [], [], 60)[0]
+
+
+def shout(word):
+    if word == "raise":
+        raise ValueError("as asked")
+    if word == "die":
+        os._exit(1)
+    if word == "wait":
+        signal.pause()
+    return word.upper()
+
+
+def test_a_child_answers_in_order_with_values_and_errors():
+    child = Child(shout)
+    for word in ("one", "raise", "two"):
+        child.begin(word)
+    assert child.pending == 3
+    assert child.result(60) == "ONE"
+    with pytest.raises(ValueError, match="as asked"):
+        child.result(60)
+    assert child.answers_within(60)
+    assert child.result(60) == "TWO"
+    assert child.pending == 0
+    assert not child.answers_within(0)
+    child.kill()
+    assert not child.is_alive()
+
+
+def test_a_child_that_dies_or_is_late_says_so():
+    child = Child(shout)
+    child.begin("die")
+    child.begin("one")
+    with pytest.raises(ChildDied):
+        child.result(60)
+    wait_for(lambda: not child.is_alive(), "its end")
+    child.begin("two")  # into a closed pipe
+    with pytest.raises(ChildDied):
+        child.result(60)
+    child = Child(shout)
+    child.begin("wait")
+    with pytest.raises(ChildIsLate):
+        child.result(0.01)
+    child.kill()
