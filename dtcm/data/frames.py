@@ -187,11 +187,12 @@ class Shown:
         """Luma averaged over a grid of equal cells, upright, float32 [side, side] in [0, 255].
 
         FFmpeg averages, from the frame as it was decoded: ten times as fast as by way of RGB. It keeps 16 bits, since
-        what moves in the dark changes a cell by less than a level. Frames with fewer pixels than cells are enlarged.
+        what moves in the dark changes a cell by less than a level.
         """
         frame = self._frame
-        if frame.interlaced_frame:  # FFmpeg would scale its two fields apart, each to half of the rows
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(self.rgb()), format="rgb24")
+        # FFmpeg would scale the two fields of an interlaced frame apart, and averages only where it shrinks.
+        if frame.interlaced_frame or min(frame.width, frame.height) < side:
+            frame = av.VideoFrame.from_ndarray(_at_least(side, self.rgb()), format="rgb24")
         cells = self._viewer.cells.reformat(
             frame, side, side, format="gray16le", interpolation=Interpolation.AREA, threads=1
         )
@@ -213,6 +214,14 @@ class Viewer:
 def quarter_turns(frame: av.VideoFrame) -> int:
     """How often the container asks for a turn by 90 degrees, counter-clockwise, in 0 to 3."""
     return round(frame.rotation / 90) % 4
+
+
+def _at_least(side: int, rgb_HWC: np.ndarray) -> np.ndarray:
+    """The frame with its pixels repeated, along each axis as often as it takes to `side` pixels: no cell changes."""
+    for axis, pixels in enumerate(rgb_HWC.shape[:2]):
+        if pixels < side:
+            rgb_HWC = rgb_HWC.repeat(-(-side // pixels), axis)
+    return np.ascontiguousarray(rgb_HWC)
 
 
 def _again(video: Video, container: InputContainer, stream: VideoStream, found: Scan) -> Iterator[av.Packet | None]:
