@@ -44,8 +44,14 @@ def locked(folder: Folder, what: str) -> Generator[None]:
     name = f"{int(before[-1].partition('.')[0]) + 1 if before else 1:06d}.json"
     if not create(locks, name, _claim(token)):
         raise Taken(f"{what} has just been started by another process; wait for it to end.")
-    for old in before:
-        locks.remove(old)
+    # Of those listed, one may have been given back since and its number taken anew. Each of two such takers looks again
+    # once its own file is there, so that at least one of them sees the other's.
+    others = [other for other in locks.names() if other != name]
+    if any(_lives(_holder(locks, other)) for other in others):
+        locks.remove(name)
+        raise Taken(f"{what} has just been started by another process; wait for it to end.")
+    for other in others:
+        locks.remove(other)
     ended = threading.Event()
     beats = threading.Thread(target=_beat, args=(locks, name, token, ended), daemon=True)
     beats.start()

@@ -108,6 +108,28 @@ def test_of_many_that_take_over_at_once_one_does(folder):
     assert (folder / LOCK).names() == []
 
 
+TAKE = """
+import os, sys
+from components.exclusive import Taken, locked
+from components.storage import Folder
+folder, times = Folder(sys.argv[1]), 1000
+while times:
+    try:
+        with locked(folder, "The sweep"):
+            os.mkdir(f"{folder.uri}/held")  # FileExistsError if the other holds the lock too
+            os.rmdir(f"{folder.uri}/held")
+            times -= 1
+    except Taken:
+        pass
+"""
+
+
+def test_two_that_take_it_in_turn_never_hold_it_at_once(tmp_path):
+    both = [subprocess.Popen([sys.executable, "-c", TAKE, str(tmp_path)], cwd=ROOT) for _ in range(2)]
+    assert [one.wait() for one in both] == [0, 0]
+    assert Folder(str(tmp_path / LOCK)).names() == []
+
+
 def test_a_holder_shows_that_it_lives(tmp_path, monkeypatch):
     monkeypatch.setattr(exclusive, "BEAT_S", 0.01)
     folder = Folder(str(tmp_path))
