@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -48,7 +48,7 @@ def locked(folder: Folder, what: str) -> Generator[None]:
     # once its own file is there, so that at least one of them sees the other's.
     others = [other for other in locks.names() if other != name]
     if any(_lives(_holder(locks, other)) for other in others):
-        locks.remove(name)
+        _give_back(locks, name)
         raise Taken(f"{what} has just been started by another process; wait for it to end.")
     for other in others:
         locks.remove(other)
@@ -61,7 +61,15 @@ def locked(folder: Folder, what: str) -> Generator[None]:
         ended.set()
         beats.join()
         if _holder(locks, name).get("token") == token:
-            locks.remove(name)
+            _give_back(locks, name)
+
+
+def _give_back(locks: Folder, name: str) -> None:
+    """Leave neither the lock file nor, on disk, an empty folder."""
+    locks.remove(name)
+    if locks.is_local:
+        with suppress(OSError):  # another is taking the lock
+            Path(locks.uri).rmdir()
 
 
 def _beat(locks: Folder, name: str, token: str, ended: threading.Event) -> None:
@@ -108,14 +116,17 @@ def create(folder: Folder, name: str, content: bytes) -> bool:
     if not folder.is_local:
         return _create_in_s3(folder, name, content)
     target = Path(folder.uri) / name
-    target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{name}.{uuid.uuid4().hex}")
     try:
+        with suppress(FileExistsError):
+            target.parent.mkdir(parents=True)
         with draft.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.link(draft, target)  # unlike a rename, a link never replaces
+    except FileNotFoundError:  # who gave a lock back has removed its folder since
+        return create(folder, name, content)
     except FileExistsError:
         return False
     finally:

@@ -91,7 +91,10 @@ class Folder:
     def names(self) -> list[str]:
         """The names of the files and folders within, sorted; none if the folder does not exist."""
         system, path = filesystem(self.uri)
-        found = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        try:
+            found = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        except FileNotFoundError:  # it was made while pyarrow looked whether it is there
+            return []
         return sorted(info.base_name for info in found if not info.base_name.startswith("."))
 
     def remove(self, name: str) -> None:
