@@ -6,6 +6,7 @@ Real processes and signals. When to kill is decided by what is seen in the run f
 import os
 import re
 import signal
+from functools import cache
 
 import numpy as np
 import pytest
@@ -95,16 +96,24 @@ def test_a_killed_driver_and_the_same_command_again(calm, experiment, command, t
 
 
 @pytest.fixture(scope="module")
-def of_any_workers(cluster, experiment, tmp_path_factory):
-    """The run of one worker that nothing happened to, without the batch statistics in which sums are less exact."""
+def calm_with(cluster, experiment, tmp_path_factory):
+    """The run of so many workers that nothing happened to, without batch statistics, in which sums are less exact."""
     changes = {"model.enhancer": "zero-dce", "optim.batch": 2, "optim.epochs": 2 * STEPS // EPOCH}
-    return train_test_register(with_overrides(experiment, changes), settings(tmp_path_factory.mktemp("pairs"))).run
+
+    @cache
+    def trained(workers):
+        where = settings(tmp_path_factory.mktemp("pairs"), workers=workers)
+        return train_test_register(with_overrides(experiment, changes), where).run
+
+    return trained
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
-def test_another_number_of_workers_goes_on(of_any_workers, command, tmp_path, before, after):
-    calm, storage = of_any_workers, tmp_path / "runs"
+def test_another_number_of_workers_goes_on(calm_with, command, tmp_path, before, after):
+    """Up to where it goes on every bit is the calm run's; after that, two workers' sums are in another order than one's
+    (differences of 2e-4 at the most were seen, 2e-7 from two to one)."""
+    calm, storage = calm_with(before), tmp_path / "runs"
     driver = command(calm, f"--settings.workers={before}")
     reached(storage, calm.experiment)
     for pid in [driver.pid, *below(driver.pid)]:
@@ -117,11 +126,9 @@ def test_another_number_of_workers_goes_on(of_any_workers, command, tmp_path, be
     assert [step for kind, step, _ in records(run) if kind == "train"] == list(range(1, STEPS + 1))
     for mine, expected in zip(records(run), records(calm), strict=True):
         assert mine[:2] == expected[:2]
-        if mine[0] == "train":  # of its parts some are so small that rounding grows to per cents
-            assert mine[2]["total"] == pytest.approx(expected[2]["total"], rel=1e-2)
-        assert mine == expected or before > 1 or mine[1] > resumed
+        assert mine[2] == (expected[2] if mine[1] <= resumed else pytest.approx(expected[2], rel=1e-3, abs=1e-6))
     assert_in_mlflow(run, f"sqlite:///{storage / 'mlflow.db'}")
     tables = [one.read_table("predictions.parquet") for one in (run, calm)]
     assert tables[0]["video_id"].equals(tables[1]["video_id"])
     logits = [np.array(table["logits"].to_pylist()) for table in tables]
-    assert logits[0] == pytest.approx(logits[1], rel=0.05, abs=0.05)
+    assert logits[0] == pytest.approx(logits[1], rel=1e-2, abs=1e-3)
