@@ -59,6 +59,19 @@ def device_here(settings: Settings) -> str:
     return "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
+def start_here(cpus: int) -> None:
+    """Start a cluster of this machine alone, of so many logical CPUs, and connect to it."""
+    with loopback():
+        # Without an address Ray may join somebody else's cluster on this machine, hence "local".
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            dashboard_host="127.0.0.1",
+            logging_level=logging.WARNING,
+            log_to_driver=False,
+        )
+
+
 def _connect(settings: Settings) -> None:
     address = settings.ray_address or os.environ.get("RAY_ADDRESS") or ("auto" if in_ray_job() else "local")
     if address != "local":
@@ -75,19 +88,6 @@ def _connect(settings: Settings) -> None:
         )
     # Cores are logical: one more than the workers need, so that decoding can always be scheduled.
     start_here(max(cores, settings.workers + 1))
-
-
-def start_here(cpus: int) -> None:
-    """Start a cluster of this machine alone, of so many logical CPUs, and connect to it."""
-    with loopback():
-        # Without an address Ray may join somebody else's cluster on this machine, hence "local".
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            dashboard_host="127.0.0.1",
-            logging_level=logging.WARNING,
-            log_to_driver=False,
-        )
 
 
 def _check(settings: Settings) -> bool:

@@ -42,14 +42,15 @@ def locked(folder: Folder, what: str) -> Generator[None]:
         raise Taken(f"{what} is being run by process {holder['pid']} of {holder['host']}; wait for it to end.")
     token = uuid.uuid4().hex
     name = f"{int(before[-1].partition('.')[0]) + 1 if before else 1:06d}.json"
+    too_late = f"{what} has just been started by another process; wait for it to end."
     if not create(locks, name, _claim(token)):
-        raise Taken(f"{what} has just been started by another process; wait for it to end.")
+        raise Taken(too_late)
     # Of those listed, one may have been given back since and its number taken anew. Each of two such takers looks again
     # once its own file is there, so that at least one of them sees the other's.
     others = [other for other in locks.names() if other != name]
     if any(_lives(_holder(locks, other)) for other in others):
         _give_back(locks, name)
-        raise Taken(f"{what} has just been started by another process; wait for it to end.")
+        raise Taken(too_late)
     for other in others:
         locks.remove(other)
     ended = threading.Event()

@@ -130,7 +130,7 @@ def audit_frames(source: Source, indices_of: Callable[[int], Sequence[int]]) -> 
 
     One pass; a second where the packets promise another number of frames than there are. Raises UnreadableVideo.
     """
-    info, (frames,) = audit_looks(source, [_pictures(indices_of)])
+    info, (frames,) = audit_looks(source, [(indices_of, Shown.rgb)])
     return Audited(info, np.stack(frames))
 
 
@@ -149,7 +149,7 @@ def sample_frames(source: Source, indices_of: Callable[[int], Sequence[int]]) ->
     video = fetch(source)
     with guarded(video.path):
         frames_THWC = _sought(video, indices_of, size=None)
-        return np.stack(_audit(video, [_pictures(indices_of)])[1][0]) if frames_THWC is None else frames_THWC
+        return np.stack(_audit(video, [(indices_of, Shown.rgb)])[1][0]) if frames_THWC is None else frames_THWC
 
 
 def _audit(video: Video, looks: Sequence[Look]) -> tuple[VideoInfo, list[list[Any]]]:
@@ -166,11 +166,6 @@ def _audit(video: Video, looks: Sequence[Look]) -> tuple[VideoInfo, list[list[An
         for number, again in zip(numbers, _picked(video, numbers), strict=True):
             kept.look(number, again)
     return _info(said, frame, count), kept.in_order()
-
-
-def _pictures(indices_of: Callable[[int], Sequence[int]]) -> Look:
-    """A look that keeps the frames themselves, RGB uint8 [H, W, 3]."""
-    return indices_of, Shown.rgb
 
 
 class _Kept:

@@ -115,10 +115,7 @@ def read_table(place: str) -> pa.Table:
     """The table of a Parquet file. Raises FileNotFoundError, pyarrow.ArrowInvalid for another file, and OSError."""
     # Through the file system: from a buffer, pyarrow's threads can abort a process that ends at once (25.0).
     system, path = filesystem(place)
-
-    def read() -> pa.Table:
-        return pq.read_table(path, filesystem=system)
-
+    read = functools.partial(pq.read_table, path, filesystem=system)
     return _again(read) if is_uri(place) else read()  # on disk, what is damaged stays so
 
 
