@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Any
 
 import pyarrow as pa
 import ray.train
@@ -42,8 +41,6 @@ FLUSH_EVERY_S = 60
 """How often records are written within an epoch where the run folder is not on disk."""
 RECORDS_PER_S = 1000
 """As many of them a second at the most where it is."""
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -125,9 +122,8 @@ class Worker:
         if (trained := trained_part(self.experiment, step // self.plan.steps_per_epoch)) != self.trained:
             self.trained = trained
             set_trained(model, trained)
-            self.parallel = prepare_model(
-                model
-            )  # again for another stage: DDP takes the parameters that need gradients
+            # Again for another stage, since DDP takes the parameters that need gradients.
+            self.parallel = prepare_model(model)
         set_trained(model, trained)
         set_rates(self.state.optimizer, rate_factor(self.experiment, step, self.plan.steps_per_epoch))
         parts = self.train_step(self.parallel, self.state.optimizer, batch["clip"], batch["label"], trained=trained)
