@@ -1,6 +1,8 @@
 """Command lines from the dataclasses of experiment and settings, and errors as one sentence."""
 
 import argparse
+import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -57,8 +59,24 @@ def read_config(place: str) -> Experiment:
 def run(main: Callable[[], None]) -> None:
     """Run an entry point, and end as shells know it.
 
-    Bad input ends in its sentence and status 2, Ctrl-C with status 130 and SIGTERM with 143, all without a traceback.
+    Bad input ends in its sentence and status 2, Ctrl-C with status 130 and SIGTERM with 143, all without a traceback;
+    where nobody reads on what is printed, as after `... | head -1`, with status 1 and without a word.
     """
+    try:
+        try:
+            _run(main)
+        finally:
+            sys.stdout.flush()  # what fails later, at Python's own end, is reported whatever is done here
+    except BrokenPipeError:
+        stdout = select.poll()
+        stdout.register(sys.stdout, 0)
+        if not stdout.poll(0):  # it is read, so another pipe or a socket broke
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _run(main: Callable[[], None]) -> None:
     try:
         main()
     except BadInput as error:

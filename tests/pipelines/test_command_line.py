@@ -1,4 +1,6 @@
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -25,3 +27,21 @@ def test_an_entry_point_ends_with_a_sentence_and_the_status_that_shells_know(cap
         run(main)
     assert end.value.code == status
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("pipeline", ["register_run", "train_arid"])  # what fits in Python's buffer, and what does not
+def test_help_that_nobody_reads_on_ends_without_a_word(pipeline):
+    command = [sys.executable, "-m", f"pipelines.{pipeline}", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.close()
+        assert process.communicate(timeout=120)[1] == b""
+    assert process.returncode == 1
+
+
+def test_another_pipe_that_breaks_is_an_error(capfd):
+    def main():
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run(main)
