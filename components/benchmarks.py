@@ -42,7 +42,7 @@ def ray_ratios(experiment: Experiment, clips: int, steps: int) -> dict[str, floa
         clips: how many clips to decode each way.
         steps: training steps each way; the first fifth warms up and does not count.
     """
-    records = find_videos(experiment)
+    records = find_videos(experiment).records
     experiment = with_overrides(experiment, {"optim.epochs": 1 + steps * experiment.optim.batch // len(records)})
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(storage=folder)

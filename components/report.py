@@ -39,8 +39,8 @@ HIDDEN = ("data.root", "data.dataset", "data.format", "data.lists", "data.split"
 """Fields that say what the data are; they are told elsewhere."""
 
 
-def write_report(run: Run, manifest: pa.Table, predictions: pa.Table, bundle: Bundle) -> None:
-    """Write report/ of a run that was trained and tested."""
+def write_report(run: Run, format: str, manifest: pa.Table, predictions: pa.Table, bundle: Bundle) -> None:
+    """Write report/ of a run that was trained and tested on data of a format, which is never "auto"."""
     folder, records, test = run.folder / "report", run.read_metrics(), score(predictions)
     logits, labels = np.array(predictions["logits"].to_pylist()), predictions["label"].to_numpy()
     confusion = figures.confusion(metrics.confusion(logits, labels), bundle.classes)
@@ -52,7 +52,7 @@ def write_report(run: Run, manifest: pa.Table, predictions: pa.Table, bundle: Bu
     steps = [record for record in records if record["kind"] == "train"]
     sections = [
         ("Result", report_results.result(test)),
-        ("Beside the paper", _paper(run.experiment, test)),
+        ("Beside the paper", _paper(run.experiment, format, test)),
         ("By class", report_results.by_class(predictions, bundle.classes, confusion)),
         ("By darkness", report_results.by_darkness(predictions, test)),
         ("Hardest clips", clips),
@@ -72,19 +72,17 @@ def _subtitle(run: Run, steps: list[dict[str, Any]]) -> str:
     return " · ".join([*parts, f"{model.enhancer} (k = {model.k}) before {model.classifier}"])
 
 
-def _paper(experiment: Experiment, test: dict[str, float]) -> str:
+def _paper(experiment: Experiment, format: str, test: dict[str, float]) -> str:
     """The row of the paper that this run repeats, or why there is none."""
     interval = f"{100 * test['top1_low']:.1f} to {100 * test['top1_high']:.1f}"
     mine = ("this run", f"{100 * test['top1']:.2f}", interval, f"{100 * test['top5']:.2f}")
-    head, number = ("", "Top-1, %", "95 % interval", "Top-5, %"), PAPER.get(experiment.data.format, "")
+    head, number = ("", "Top-1, %", "95 % interval", "Top-5, %"), PAPER.get(format, "")
     if not number:
         dtcm = TABLES["III"].entries[-1]
-        sentence = "The paper has no figure for these data. For scale, its own model on ARID, which are other data:"
-        if experiment.data.root and experiment.data.format == "auto":
-            sentence = (
-                "If these data are the paper's, name them for its row, such as --experiment.data.format arid-v1. "
-                "For scale, its own model on ARID v1.0:"
-            )
+        sentence = (
+            f"As far as their format, {format}, tells, the paper has no figure for these data. "
+            "For scale, its own model on ARID v1.0:"
+        )
         row = (f"Table III, {dtcm.label}", dtcm.printed["top1"], "not printed", dtcm.printed["top5"])
         return report.text(sentence) + report.table(head, [mine, row])
     flat = config.flatten(experiment)

@@ -52,7 +52,7 @@ def run_sweep(sweep: Sweep, settings: Settings, limits: Limits) -> None:
     if settings.run:
         raise BadInput("A sweep makes many runs, each named by its experiment; leave out --settings.run.")
     settings = replace(settings, storage=settings.storage_uri, tracking_uri=settings.mlflow_uri)
-    records = find_videos(sweep.base)
+    records = find_videos(sweep.base).records
     if not any(record.subset == "val" for record in records):
         raise BadInput("The validation part decides a sweep; let --experiment.data.val-fraction be above 0.")
     for point in factor_points(sweep) if sweep.method == "factors" else corner_points(sweep):

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from components.cluster import cluster
 from components.index import index
@@ -26,7 +27,7 @@ from components.unreadable import counts
 from components.watch import watched
 from dtcm.bundle import CLASSES, bundle_files, bundle_from_files
 from dtcm.config import DataConfig, Experiment
-from dtcm.data.datasets import classes, load
+from dtcm.data.datasets import classes, find, load
 from dtcm.data.files import absolute
 from dtcm.data.leaks import leaks_into
 from dtcm.data.records import VideoRecord
@@ -57,12 +58,20 @@ class Result:
     tracking_uri: str
 
 
+class Found(NamedTuple):
+    """The videos of an experiment."""
+
+    records: list[VideoRecord]
+    format: str
+    """As DataConfig.format, found out where it is "auto"."""
+
+
 def train_test_register(experiment: Experiment, settings: Settings) -> Result:
     """Do a whole run, or the rest of an unfinished one of the same experiment.
 
     Raises BadInput, before any training and before a run folder exists, for whatever the user can mend.
     """
-    records = find_videos(experiment)
+    records, format = find_videos(experiment)
     names = tuple(classes(records))
     check_experiment(experiment, records, settings)
     with cluster(settings) as use_gpu:
@@ -88,7 +97,7 @@ def train_test_register(experiment: Experiment, settings: Settings) -> Result:
     test = score(predictions)
     run.write_table("predictions.parquet", predictions)
     _record_test(run, steps, test)
-    write_report(run, manifest, predictions, bundle_from_files(files))
+    write_report(run, format, manifest, predictions, bundle_from_files(files))
     version = tracker.finish(test, files) if tracker.sync(run.read_metrics()) else ""
     close_run(run, {**test, "model_version": version, **counts(run.folder)})
     return Result(run, test, version, settings.mlflow_uri)
@@ -116,7 +125,7 @@ def test_model(run_folder: str, root: str, whole: bool, out: str, settings: Sett
     if root:
         data = replace(data, root=root, dataset="", lists="", format="auto", other="leave")
     experiment = replace(trained.experiment, data=data)
-    records = load(_rooted(experiment)) if whole else find_videos(experiment)
+    records = load(_rooted(experiment)) if whole else find_videos(experiment).records
     if unknown := sorted({record.class_name for record in records} - set(known)):
         raise BadInput(f"The model does not know the class {unknown[0]!r}; it knows {', '.join(known)}.")
     records = [replace(record, label=known.index(record.class_name)) for record in records]
@@ -162,19 +171,20 @@ def describe_test(test: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def find_videos(experiment: Experiment) -> list[VideoRecord]:
+def find_videos(experiment: Experiment) -> Found:
     """The listed videos with their subsets, the sample set's where no root is named.
 
     Raises BadInput if the root, its lists or listed files are missing or wrong.
     """
     data = _rooted(experiment)
     # Which videos are held out belongs to the data set and its split, not to the seed of a training.
-    records, report = assign_subsets(load(data), data, seed=0)
+    found = find(data)
+    records, report = assign_subsets(found.records, data, seed=0)
     counts = ", ".join(f"{count} {subset}" for subset, count in report.counts.items())
     print(f"Data: {experiment.data.name}, split {data.split}, in {data.root}: {counts} videos", flush=True)
     for note in report.notes:
         print(f"  {note}", flush=True)
-    return records
+    return Found(records, found.format)
 
 
 def _rooted(experiment: Experiment) -> DataConfig:

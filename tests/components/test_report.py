@@ -13,6 +13,7 @@ from components.report import _paper, write_report
 from components.runs import environment
 from components.storage import Folder
 from components.tester import read_bundle
+from components.workflow import find_videos
 from dtcm.config import with_overrides
 from dtcm.recipes import RECIPES
 
@@ -94,18 +95,36 @@ def test_a_planted_password_reaches_neither_the_record_of_the_environment_nor_th
     folder.write("environment.json", json.dumps(environment()).encode())
     run = replace(trained.run, folder=folder)
     manifest, predictions = run.read_table("manifest.parquet"), run.read_table("predictions.parquet")
-    write_report(run, manifest, predictions, read_bundle(run.model))
+    write_report(run, "folder", manifest, predictions, read_bundle(run.model))
     held = [path for path in (tmp_path / "run").rglob("*") if path.is_file() and b"planted-secret" in path.read_bytes()]
     assert not held
     assert "postgresql://***@db/x" in folder.read("environment.json").decode()
 
 
+TEST = {"top1": 0.5, "top1_low": 0.4, "top1_high": 0.6, "top5": 0.9}
+
+
 def test_a_run_stands_beside_the_papers_row_of_its_model_and_input():
-    test = {"top1": 0.5, "top1_low": 0.4, "top1_high": 0.6, "top5": 0.9}
-    paper = _paper(RECIPES["arid-v1"](), test)
+    paper = _paper(RECIPES["arid-v1"](), "arid-v1", TEST)
     assert "Table III" in paper
     assert "96.36" in paper  # DTCM's Top-1 with 64 frames of 112x112
-    assert "no row has this model" in _paper(with_overrides(RECIPES["arid-v1"](), {"data.frames": 32}), test)
-    own = with_overrides(RECIPES["sample"](), {"data.root": "/data/ARID"})
-    assert "--experiment.data.format arid-v1" in _paper(own, test)
-    assert "no figure for these data" in _paper(RECIPES["sample"](), test)
+    other = with_overrides(RECIPES["arid-v1"](), {"data.frames": 32})
+    assert "no row has this model" in _paper(other, "arid-v1", TEST)
+    assert "no figure for these data" in _paper(RECIPES["sample"](), "folder", TEST)
+
+
+def test_data_whose_format_is_found_have_their_row(tmp_path, tiny):
+    for subset, video in (("train", "Drink/Drink_1_1"), ("test", "Drink/Drink_2_1")):
+        (tmp_path / "clips" / video).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "clips" / f"{video}.mp4").touch()
+        (tmp_path / f"ARID_split1_{subset}.txt").write_text(f"0\t0\t{video}.avi\n")
+    data = {"data.root": str(tmp_path), "data.dataset": "", "data.format": "auto"}
+    experiment = with_overrides(RECIPES["arid-v1"](), data)
+    format = find_videos(experiment).format
+    assert _paper(experiment, format, TEST) == _paper(RECIPES["arid-v1"](), "arid-v1", TEST)
+    assert find_videos(tiny).format == "folder"
+
+
+def test_a_run_on_class_folders_says_that_it_has_no_row(trained, page):
+    assert trained.run.experiment.data.format == "auto"  # as it was configured, whatever was found
+    assert "As far as their format, folder, tells, the paper has no figure for these data." in Path(page).read_text()

@@ -1,7 +1,7 @@
 """Data sets as records: from official lists, from file names, or from a table, each checked against the files there.
 
-`check` says what is there and what is missing, `load` gives the records or refuses, `read_lists` reads lists
-alone. Only lists and the names of files are read, no video; on disk and in S3 alike.
+`check` says what is there and what is missing, `find` the same or refuses, `load` gives the records alone, and
+`read_lists` reads lists alone. Only lists and the names of files are read, no video; on disk and in S3 alike.
 """
 
 import dataclasses
@@ -45,7 +45,12 @@ class Check:
 
 
 def load(data: DataConfig) -> list[VideoRecord]:
-    """The records of the data set under `data.root`, sorted by video_id.
+    """The records of the data set under `data.root`, sorted by video_id. Raises BadInput as `find` does."""
+    return list(find(data).records)
+
+
+def find(data: DataConfig) -> Check:
+    """The data set under `data.root`, if enough of it is there.
 
     `data.format` says what it is; `data.lists` names the folder of the lists, or a table; else lists are sought
     in root/lists, then in root. Raises BadInput for a folder without a data set, a malformed list, and more
@@ -62,7 +67,7 @@ def load(data: DataConfig) -> list[VideoRecord]:
         )
     for note in found.notes:
         logging.getLogger("dtcm").warning(note)
-    return list(found.records)
+    return found
 
 
 def check(data: DataConfig) -> Check:
