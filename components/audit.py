@@ -29,6 +29,7 @@ from dtcm.data.files import is_uri, read_bytes
 from dtcm.data.fingerprint import SIDE, fingerprint_indices, from_thumbnails
 from dtcm.data.frames import Shown
 from dtcm.data.records import FACTS
+from dtcm.errors import BadInput
 
 FILES_PER_TASK = 128
 """Enough to hide what a task costs by itself, few enough that a lost machine costs little."""
@@ -113,14 +114,14 @@ def _found(timeout_s: float) -> Row:
         return {"kind": "crashed", "reason": "the decoder crashed"}
     except ChildIsLate:
         return {"kind": "timed-out", "reason": f"decoding took more than {timeout_s:g} s"}
-    except OSError as error:
+    except (OSError, BadInput) as error:  # BadInput: of a key that cannot be asked for
         return {"kind": "unreachable", "reason": f"the file cannot be fetched ({error})"}
 
 
 def read_facts(path: str) -> Row:
     """What a complete reading of a video gives, a value for each column of FACTS but the file's size and time.
 
-    Raises UnreadableVideo, and OSError where the file cannot be fetched.
+    Raises UnreadableVideo, and OSError or BadInput where the file cannot be fetched.
     """
     torch.set_num_threads(1)
     source = read_bytes(path) if is_uri(path) else path

@@ -138,6 +138,8 @@ def filesystem(place: str) -> tuple[fs.FileSystem, str]:
         path = base.removeprefix("s3://").rstrip("/")
         if not path:
             raise ValueError("it names no bucket")
+        if {"", ".", ".."} & set(path.split("/")):  # the client would ask for another key than is named
+            raise ValueError("no part of a key may be empty, . or ..")
         return _s3(path.split("/")[0], options.removeprefix("?")), path
     except (ValueError, TypeError, OSError) as error:
         raise BadInput(f"{place!r} cannot be opened; name a folder or an s3:// URI ({error}).") from error

@@ -2,6 +2,7 @@ import shutil
 from pathlib import Path
 
 import av
+import boto3
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -85,6 +86,19 @@ def test_from_and_to_a_bucket_is_the_same_as_on_disk(cluster, s3, trained, video
     there = predict(trained, [f"{s3}/{tmp_path.name}/videos"], f"{s3}/{tmp_path.name}/p.parquet")
     here = predict(trained, [videos / "Left", videos / "Right"], tmp_path / "p.parquet")
     assert there.table["probabilities"] == here.table["probabilities"]
+
+
+def test_keys_that_lead_elsewhere_are_neither_read_nor_written_there(cluster, s3, trained, tiny_root, tmp_path):
+    video = (tiny_root / "Left" / "Left_1_1.mp4").read_bytes()
+    for name in ("Left/a.mp4", "../b.mp4", f"{tmp_path}/c.mp4"):
+        boto3.client("s3").put_object(Bucket="bucket", Key=f"{tmp_path.name}/videos/{name}", Body=video)
+    sources = [f"{s3}/{tmp_path.name}/videos"]
+    found = predict(trained, sources, tmp_path / "p.parquet", enhanced=str(tmp_path / "bright"))
+    assert found.table["video_id"].to_pylist() == ["Left/a.mp4"]
+    assert [(row["video_id"], row["kind"]) for row in found.quarantine.to_pylist()] == [
+        (f"{tmp_path}/c.mp4", "unreachable")
+    ]
+    assert list(tmp_path.rglob("*.mp4")) == [tmp_path / "bright" / "Left" / "a.mp4"]
 
 
 def test_sources_are_files_or_folders_and_each_video_counts_once(videos):

@@ -119,11 +119,34 @@ def test_a_named_format_that_is_not_there_says_which_files_are_missing(put, name
         load(DataConfig(root=put(SETS["folder"]), format=name))
 
 
-def test_a_path_that_leaves_the_root_is_refused_in_every_list(put):
-    for name, file in (("arid-v15", "ARID1.1_t1_train_pub.csv"), ("dark48", "lists/dark48_train_split1.txt")):
-        text = "VideoID,Video,ClassID\n0,../x.mp4,0\n" if name == "arid-v15" else "/etc/passwd 0\n"
+@pytest.mark.parametrize(
+    ("name", "file", "line"),
+    [
+        ("arid-v1", "lists/ARID_split1_train.txt", "0\t0\t{}\n"),
+        ("arid-v15", "ARID1.1_t1_train_pub.csv", "VideoID,Video,ClassID\n0,{},0\n"),
+        ("dark48", "lists/dark48_train_split1.txt", "{} 0\n"),
+        ("table", "list.txt", "{} 0\n"),
+    ],
+)
+def test_a_path_that_leaves_the_root_is_refused_in_every_list(put, name, file, line):
+    for path in ("../x.mp4", "Drink/../../x.mp4", "/etc/passwd"):
         with pytest.raises(BadInput, match="leads out"):
-            load(DataConfig(root=put(SETS[name] | {file: text}), format=name))
+            load(DataConfig(root=put(SETS[name] | {file: line.format(path)}), format=name))
+
+
+def test_a_path_that_leaves_the_root_is_refused_in_a_table(put, s3):
+    root = put(SETS["folder"])
+    for path, sentence in (("Drink/../../x.mp4", "line 2: .* leads out"), (f"{s3}/a/../x.mp4", "no part of a key")):
+        put({"x.csv": f"path,label\n{path},0\n"})
+        with pytest.raises(BadInput, match=sentence):
+            load(DataConfig(root=root, lists=f"{root}/x.csv"))
+
+
+def test_keys_that_lead_out_of_the_root_are_no_videos_of_it(put_s3, s3, tmp_path):
+    for name in ("Drink/a.mp4", "../secret.mp4", "../Drink/secret.mp4", "Drink/../../secret.mp4"):
+        put_s3(f"{tmp_path.name}/root/{name}")
+    found = check(DataConfig(root=f"{s3}/{tmp_path.name}/root"))
+    assert [record.video_id for record in found.records] == ["Drink/a.mp4"]
 
 
 def test_a_place_that_is_not_there_is_refused(put):

@@ -75,6 +75,20 @@ def test_a_store_that_fails_every_twentieth_request_loses_nothing(s3, faulty_s3,
     assert {fault for _, _, fault in failures} == {"500", "503", "cut", "half"}
 
 
+def test_a_key_that_leads_out_of_its_folder_is_neither_listed_nor_read(s3, put_s3, tmp_path):
+    root = f"{s3}/{tmp_path.name}/root"
+    names = ("../secret.mp4", "a/../../secret.mp4", "./../secret.mp4")
+    for name in ("a.mp4", *names):
+        put_s3(f"{tmp_path.name}/root/{name}", "within")
+    put_s3(f"{tmp_path.name}/secret.mp4", "outside")
+    assert [file.name for file in list_files(root)] == ["a.mp4"]
+    for name in (*names, "/a.mp4"):  # of an address with "..", a client may make a shorter one, as of a web page's
+        with pytest.raises(BadInput, match="no part of a key"):
+            read_bytes(join(root, name))
+    with pytest.raises(BadInput, match="no part of a key"):
+        list_files(join(root, ".."))
+
+
 def test_a_listed_file_knows_its_size(tmp_path):
     (tmp_path / "x").write_bytes(b"12345")
     os.utime(tmp_path / "x", (10, 20))
