@@ -33,7 +33,7 @@ from dtcm.errors import BadInput
 
 FILES_PER_TASK = 128
 """Enough to hide what a task costs by itself, few enough that a lost machine costs little."""
-GATHER_S = 0.3
+GATHER_S = 0.5
 """So long a worker gathers rows before it hands them on: the driver has some 2 ms of work with each table."""
 FOR_NOW = frozenset({"missing", "crashed", "timed-out", "unreachable"})
 """Kinds of failure that another day may not have: these files are tried again the next time."""
@@ -44,6 +44,10 @@ AUDITED = pa.schema(
     [("path", pa.string()), ("kind", pa.string()), ("reason", pa.string()), *((f.name, f.type) for f in FACTS)]
 )
 """What reading a file gave: its facts, or the kind of failure, the reason, and no facts."""
+
+GROUPED = pa.schema([("rows", pa.list_(pa.struct(list(AUDITED))))])
+"""Rows of AUDITED as they are handed on. Ray cuts a table that is handed on at once into its rows, so that what belongs
+together is one row."""
 
 Row = dict[str, Any]
 Key = tuple[str, int, float]
@@ -171,19 +175,20 @@ def stream(files: list[Row], timeout_s: float) -> Iterator[Row]:
     workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
     blocks = max(min(len(files), 4 * workers), len(files) // FILES_PER_TASK)
     rows = ray.data.from_items(files, override_num_blocks=min(len(files), blocks))
-    rows.context.target_max_block_size = 1  # a block is handed on with every table, not at the end of its task
-    # By default a task waits at every other table until the driver has fetched it, which takes tenths of a second.
+    rows.context.target_max_block_size = 1  # a block is handed on with every row, not at the end of its task
+    # By default a task waits at every other row until the driver has fetched it, which takes tenths of a second.
     rows.context._max_num_blocks_in_streaming_gen_buffer = FILES_PER_TASK
     read = functools.partial(_audit_task, timeout_s=timeout_s)
     audited = rows.map_batches(read, batch_size=None, batch_format="pyarrow")
     for block in audited.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        yield from cast(pa.Table, block).to_pylist()
+        for group in cast(pa.Table, block)["rows"].to_pylist():
+            yield from group
 
 
 def _audit_task(files: pa.Table, timeout_s: float) -> Iterator[pa.Table]:
-    """A task's files as rows of AUDITED, in tables that are handed on at once."""
+    """A task's files as rows of GROUPED, which are handed on at once."""
     for group in audit_each(files.to_pylist(), timeout_s):
-        yield pa.Table.from_pylist(group, AUDITED)
+        yield pa.Table.from_pylist([{"rows": group}], GROUPED)
 
 
 def _progress(rows: Iterator[Row], total: int, known: int) -> Iterable[Row]:

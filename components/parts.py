@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from components.storage import Folder, to_parquet
 
-PART_S = 0.7
+PART_S = 0.5
 """A row is written down at the latest so long after it came, however long the next one is in coming."""
 
 
