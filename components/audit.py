@@ -34,7 +34,7 @@ from dtcm.errors import BadInput
 FILES_PER_TASK = 128
 """Enough to hide what a task costs by itself, few enough that a lost machine costs little."""
 GATHER_S = 0.5
-"""So long a worker gathers rows before it hands them on: the driver has some 2 ms of work with each table."""
+"""So long a worker gathers rows before it hands them on: with each table worker and driver have some 2 ms of work."""
 FOR_NOW = frozenset({"missing", "crashed", "timed-out", "unreachable"})
 """Kinds of failure that another day may not have: these files are tried again the next time."""
 
@@ -179,7 +179,8 @@ def stream(files: list[Row], timeout_s: float) -> Iterator[Row]:
     # By default a task waits at every other row until the driver has fetched it, which takes tenths of a second.
     rows.context._max_num_blocks_in_streaming_gen_buffer = FILES_PER_TASK
     read = functools.partial(_audit_task, timeout_s=timeout_s)
-    audited = rows.map_batches(read, batch_size=None, batch_format="pyarrow")
+    # One task more than there are CPUs: between two tasks of a worker it takes the driver tenths of a second.
+    audited = rows.map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=workers / (workers + 1))
     for block in audited.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for group in cast(pa.Table, block)["rows"].to_pylist():
             yield from group
