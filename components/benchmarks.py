@@ -50,6 +50,7 @@ def ray_ratios(experiment: Experiment, clips: int, steps: int) -> dict[str, floa
             manifest = index(records, experiment.data, settings)
             figures = _decoding(manifest, experiment, clips)
             figures |= _training(manifest, experiment, len(classes(records)), settings)
+        with cluster(replace(settings, workers=2)):  # one that has a CPU for decoding beside two workers
             figures |= _scaling(manifest, experiment, len(classes(records)), settings)
     return figures
 
