@@ -32,7 +32,7 @@ def work(rank, folder):
 
 
 def test_two_workers_normalise_as_one(tmp_path):
-    mp.spawn(work, (str(tmp_path),), nprocs=2)
+    mp.spawn(work, (str(tmp_path),), nprocs=2, daemon=True)
     found = torch.load(tmp_path / "found", weights_only=True)
     model = network().double()
     output = model(batch())
