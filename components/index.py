@@ -129,7 +129,7 @@ def _stats(records: list[VideoRecord]) -> list[Row]:
     listed = {}
     for (_, options), paths in remote.items():
         folder = _common_folder(paths) + options
-        listed |= {join(folder, file.name): file for file in list_files(folder)}
+        listed |= {join(folder, file.name): file for file in list_files(folder, hidden=True)}
     stats = []
     for record in records:
         if is_uri(record.path):

@@ -7,7 +7,7 @@ import functools
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -76,15 +76,15 @@ def is_folder(place: str) -> bool:
     return _again(lambda: system.get_file_info(path).type == fs.FileType.Directory)
 
 
-def list_files(folder: str) -> list[File]:
-    """All files below a folder, sorted by name; hidden ones are left out. Links to folders are followed once.
+def list_files(folder: str, hidden: bool = False) -> list[File]:
+    """All files below a folder, sorted by name; hidden ones only on request. Links to folders are followed once.
 
     Raises BadInput if there is no such folder.
     """
     if not is_folder(folder):
         raise BadInput(f"There is no folder {folder!r}; name a folder or an s3:// URI that holds files.")
     if not is_uri(folder):
-        return sorted(_walk(Path(folder).expanduser()), key=lambda file: file.name)
+        return sorted(_walk(Path(folder).expanduser(), hidden), key=lambda file: file.name)
     system, path = filesystem(folder)
     found = _again(lambda: system.get_file_info(fs.FileSelector(path, recursive=True)))
     files = [
@@ -92,7 +92,7 @@ def list_files(folder: str) -> list[File]:
         for info in found
         if info.type == fs.FileType.File
     ]
-    return sorted((file for file in files if not _hidden(file.name)), key=lambda file: file.name)
+    return sorted((file for file in files if hidden or not _is_hidden(file.name)), key=lambda file: file.name)
 
 
 def read_bytes(place: str) -> bytes:
@@ -176,15 +176,17 @@ def _again(call: Callable[[], Value]) -> Value:
     return call()
 
 
-def _walk(root: Path) -> Iterator[File]:
+def _walk(root: Path, hidden: bool) -> Iterator[File]:
     seen: set[str] = set()
     for folder, folders, names in os.walk(root, followlinks=True):
         seen.add(os.path.realpath(folder))
+        if not hidden:
+            names, folders[:] = _shown(names), _shown(folders)
         # A link to a folder above would be followed for ever.
-        folders[:] = [name for name in folders if not _seen(Path(folder) / name, seen) and not _hidden(name)]
+        folders[:] = [name for name in folders if not _seen(Path(folder) / name, seen)]
         for name in names:
             path = Path(folder) / name
-            if not _hidden(name) and path.is_file():
+            if path.is_file():
                 status = path.stat()
                 yield File(path.relative_to(root).as_posix(), status.st_size, status.st_mtime)
 
@@ -193,5 +195,9 @@ def _seen(path: Path, seen: set[str]) -> bool:
     return os.path.realpath(path) in seen
 
 
-def _hidden(name: str) -> bool:
+def _shown(names: Iterable[str]) -> list[str]:
+    return [name for name in names if not _is_hidden(name)]
+
+
+def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") for part in name.split("/"))

@@ -147,6 +147,19 @@ def test_the_index_of_a_failing_store_is_that_of_the_disk(cluster, faulty_s3, s3
     assert index_files(there + options, f"{there}/index.parquet", Settings()).read == 0
 
 
+def test_a_table_may_name_videos_in_hidden_folders_of_a_bucket(cluster, root, s3, tmp_path):
+    there = f"{s3}/{tmp_path.name}"
+    (root / "Left").rename(root / ".Left")
+    for folder in (".Left", "Right"):
+        upload(root / folder, f"{there}/{folder}")
+    paths = [f"{there}/{folder}/{folder.strip('.')}_1_1.mp4" for folder in (".Left", "Right")]
+    table = tmp_path / "videos.csv"
+    table.write_text("path,label\n" + "".join(f"{path},{label}\n" for label, path in enumerate(paths)))
+    data = DataConfig(root=str(root), lists=str(table), dataset="tiny")
+    manifest = index(load(data), data, Settings(storage=str(tmp_path / "runs")))
+    assert manifest["path"].to_pylist() == paths
+
+
 @pytest.mark.slow
 def test_an_index_that_is_killed_goes_on_where_it_was(cluster, tiny_root, tmp_path):
     """SIGKILL of the driver after its first write: the next run reads only what was not written down."""
