@@ -20,6 +20,9 @@ from dtcm.enhancement.llnet import LLNet
 from dtcm.enhancement.retinex import msr
 from dtcm.enhancement.sci import SCI
 from dtcm.enhancement.stable_llve import StableLLVE
+from dtcm.first_calls import settle
+
+settle()  # here, since dtcm.models imports this package
 
 
 def _zero_dce() -> nn.Module:
