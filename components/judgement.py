@@ -25,7 +25,7 @@ from dtcm.errors import BadInput
 from dtcm.gate import Check, Judged, Limits
 
 TIMED_ROUNDS = 5
-"""Clips of which the median time is taken."""
+"""Clips of each model of which the median time is taken."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def judge(
     new = found[0]
     checks = [lineage(new, manifest), _leak_free(found)]
     if champion:
-        judged, names, dv = [_judged(c) for c in found], new.predictions["class_name"], new.predictions["dv"]
+        judged, names, dv = _judged(found), new.predictions["class_name"], new.predictions["dv"]
         checks += gate.compare(judged[0], judged[1], names.to_pylist(), dv.to_numpy(), limits)
     else:
         checks.append(gate.better_than_chance(right_clips(new.predictions), len(new.bundle.classes)))
@@ -109,20 +109,24 @@ def _with_all_leaks(found: list[Candidate], manifest: pa.Table, other: pa.Table)
     return [candidate._replace(predictions=with_leaks(candidate.predictions, leaks)) for candidate in found]
 
 
-def _judged(candidate: Candidate) -> Judged:
-    return Judged(right_clips(candidate.predictions), latency_s(candidate.bundle), len(candidate.weights))
+def _judged(found: list[Candidate]) -> list[Judged]:
+    times = latencies_s([candidate.bundle for candidate in found])
+    return [Judged(right_clips(c.predictions), time_s, len(c.weights)) for c, time_s in zip(found, times, strict=True)]
 
 
-def latency_s(bundle: Bundle) -> float:
-    """Median time of one clip on this machine's processor, after one that is not counted."""
-    data = bundle.experiment.data
-    clip = np.random.default_rng(0).integers(0, 40, (1, data.frames, data.crop_px, data.crop_px, 3), dtype=np.uint8)
-    times = []
+def latencies_s(bundles: list[Bundle]) -> list[float]:
+    """Median times of one clip on this machine's processor, taken in turns so that what else runs slows all alike."""
+    rng = np.random.default_rng(0)
+    sizes = [(bundle.experiment.data.frames, *[bundle.experiment.data.crop_px] * 2, 3) for bundle in bundles]
+    clips = [rng.integers(0, 40, (1, *size), dtype=np.uint8) for size in sizes]
+    rounds = []
     for _ in range(1 + TIMED_ROUNDS):
-        start_s = time.perf_counter()
-        bundle.predict(clip)
-        times.append(time.perf_counter() - start_s)
-    return statistics.median(times[1:])
+        rounds.append([])
+        for bundle, clip in zip(bundles, clips, strict=True):
+            start_s = time.perf_counter()
+            bundle.predict(clip)
+            rounds[-1].append(time.perf_counter() - start_s)
+    return [statistics.median(times) for times in zip(*rounds[1:], strict=True)]  # the first is not counted
 
 
 def lineage(candidate: Candidate, manifest: pa.Table) -> Check:
