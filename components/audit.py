@@ -179,8 +179,7 @@ def stream(files: list[Row], timeout_s: float) -> Iterator[Row]:
     # By default a task waits at every other row until the driver has fetched it, which takes tenths of a second.
     rows.context._max_num_blocks_in_streaming_gen_buffer = FILES_PER_TASK
     read = functools.partial(_audit_task, timeout_s=timeout_s)
-    # One task more than there are CPUs: between two tasks of a worker it takes the driver tenths of a second.
-    audited = rows.map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=workers / (workers + 1))
+    audited = rows.map_batches(read, batch_size=None, batch_format="pyarrow")
     for block in audited.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for group in cast(pa.Table, block)["rows"].to_pylist():
             yield from group
