@@ -1,14 +1,18 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from components.index import index
-from components.ingest import centre_clips, make_plan, subset, train_clips
+from components.ingest import CLIPS_PER_TASK, centre_clips, make_plan, subset, train_clips
 from components.settings import Settings
+from dtcm.config import with_overrides
 from dtcm.data.datasets import load
 from dtcm.data.plan import centre_rows
 from dtcm.data.splits import assign_subsets
 from dtcm.data.transforms import load_clip
+from tests.support.processes import wait_for
+from tests.support.runs import upload
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +44,21 @@ def test_batches_are_handed_on_as_bytes(manifest, tiny):
     (*batches, _) = train_clips(manifest, tiny, 0, 1, 4).iter_torch_batches(batch_size=tiny.optim.batch)
     shape = (tiny.optim.batch, tiny.data.frames, tiny.data.crop_px, tiny.data.crop_px, 3)
     assert [(batch["clip"].dtype, batch["clip"].shape) for batch in batches] == [(torch.uint8, shape)]
+
+
+def test_clips_of_many_later_steps_are_decoded_while_one_runs(manifest, tiny, tiny_root, s3, proxied_s3, tmp_path):
+    """Seen by the videos that are asked for, a request of which is a GET."""
+    upload(tiny_root, f"{s3}/{tmp_path.name}")
+    proxy = proxied_s3(lambda *_: None)
+    there = [f"{s3}/{tmp_path.name}/{name}{proxy.options}" for name in manifest["video_id"].to_pylist()]
+    remote = manifest.set_column(manifest.column_names.index("path"), "path", pa.array(there))
+    long = with_overrides(tiny, {"optim.epochs": 40})
+    batches = iter(train_clips(remote, long, 0, 1, 0).iter_torch_batches(batch_size=tiny.optim.batch))
+    next(batches)
+    wait_for(
+        lambda: sum(command == "GET" and ".mp4" in path for command, path in proxy.answered) >= 4 * CLIPS_PER_TASK,
+        "four tasks to be done for one batch that was taken",
+    )
 
 
 @pytest.mark.parametrize("world", [1, 2])
