@@ -9,6 +9,9 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
+START_S = 300.0
+"""So long a child may import what it needs, on a busy machine and from a slow disk; no call's time limit counts it."""
+
 
 class ChildDied(Exception):
     """A child process ended before it answered."""
@@ -28,9 +31,11 @@ class Child:
         """`function`: of a module, so that the process can import it; likewise what it is given and gives."""
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(function, theirs), daemon=True)
+        self._starting, its_start = context.Pipe(duplex=False)  # closed at its end once it has started, or died
+        self._process = context.Process(target=_serve, args=(function, theirs, its_start), daemon=True)
         self._process.start()
         theirs.close()
+        its_start.close()
         self.pending = 0
         """Calls that were begun and have not been answered."""
 
@@ -57,9 +62,9 @@ class Child:
     def result(self, timeout_s: float) -> Any:
         """What the function gave, or raises what it raised, for the first call that has not been answered.
 
-        Raises ChildDied, and ChildIsLate after so many seconds.
+        Raises ChildDied, and ChildIsLate after so many seconds, which count from when the child has started.
         """
-        if not self._pipe.poll(timeout_s):
+        if not self._starting.poll(START_S) or not self._pipe.poll(timeout_s):
             raise ChildIsLate
         try:
             found, error = self._pipe.recv()
@@ -75,6 +80,7 @@ class Child:
         self._process.kill()
         self._process.join()
         self._pipe.close()
+        self._starting.close()
 
 
 def process_pool(processes: int) -> ProcessPoolExecutor:
@@ -85,8 +91,9 @@ def process_pool(processes: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
 
 
-def _serve(function: Callable[[Any], Any], pipe: Connection) -> None:
+def _serve(function: Callable[[Any], Any], pipe: Connection, start: Connection) -> None:
     _end_with_parent()
+    start.close()
     while True:
         argument = pipe.recv()
         try:

@@ -5,6 +5,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -85,4 +86,24 @@ def test_a_child_that_dies_or_is_late_says_so():
     child.begin("wait")
     with pytest.raises(ChildIsLate):
         child.result(0.01)
+    child.kill()
+
+
+def test_the_time_that_a_child_takes_to_start_is_no_call_s():
+    child = Child(shout)
+    os.kill(child.pid, signal.SIGSTOP)  # long before it has imported anything
+    child.begin("one")
+    start = threading.Timer(6, os.kill, (child.pid, signal.SIGCONT))
+    start.start()
+    assert child.result(5) == "ONE"
+    child.kill()
+
+
+def test_a_child_that_never_starts_is_late(monkeypatch):
+    monkeypatch.setattr("dtcm.children.START_S", 0.01)
+    child = Child(shout)
+    os.kill(child.pid, signal.SIGSTOP)
+    child.begin("one")
+    with pytest.raises(ChildIsLate):
+        child.result(60)
     child.kill()
