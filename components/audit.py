@@ -6,28 +6,21 @@ second and those that were being read.
 """
 
 import functools
-import hashlib
 import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pyarrow as pa
 import ray.data
-import torch
 from tqdm import tqdm
 
 from components.parts import Parts
 from components.storage import Folder, to_parquet
 from dtcm.children import Child, ChildDied, ChildIsLate
-from dtcm.darkness import Rule, judge, mean_luma, sampled_indices
-from dtcm.data.decode import Look, UnreadableVideo, audit_looks
-from dtcm.data.files import is_uri, read_bytes
-from dtcm.data.fingerprint import SIDE, fingerprint_indices, from_thumbnails
-from dtcm.data.frames import Shown
+from dtcm.data.container import UnreadableVideo
+from dtcm.data.facts import read_facts
 from dtcm.data.records import FACTS
 from dtcm.errors import BadInput
 
@@ -37,8 +30,6 @@ GATHER_S = 0.5
 """So long a worker gathers rows before it hands them on: with each table worker and driver have some 2 ms of work."""
 FOR_NOW = frozenset({"missing", "crashed", "timed-out", "unreachable"})
 """Kinds of failure that another day may not have: these files are tried again the next time."""
-
-RULES: tuple[Rule, ...] = ("paper", "released")
 
 AUDITED = pa.schema(
     [("path", pa.string()), ("kind", pa.string()), ("reason", pa.string()), *((f.name, f.type) for f in FACTS)]
@@ -122,50 +113,9 @@ def _found(timeout_s: float) -> Row:
         return {"kind": "unreachable", "reason": f"the file cannot be fetched ({error})"}
 
 
-def read_facts(path: str) -> Row:
-    """What a complete reading of a video gives, a value for each column of FACTS but the file's size and time.
-
-    Raises UnreadableVideo, and OSError or BadInput where the file cannot be fetched.
-    """
-    torch.set_num_threads(1)
-    source = read_bytes(path) if is_uri(path) else path
-    info, (*lumas_8, small_T) = audit_looks(source, LOOKS)
-    paper, released = (judge(np.array(luma_8), rule) for luma_8, rule in zip(lumas_8, RULES, strict=True))
-    return {
-        "sha256": _sha256(source),
-        "width_px": info.width_px,
-        "height_px": info.height_px,
-        "fps": info.fps,
-        "frames": info.frames,
-        "duration_s": info.duration_s,
-        "codec": info.codec,
-        "rotation_deg": info.rotation_deg,
-        "dv": paper.dv,
-        "mean_luma": paper.mean_luma,
-        "is_dark": paper.is_dark,
-        "dv_released": released.dv,
-        "mean_luma_released": released.mean_luma,
-        "is_dark_released": released.is_dark,
-        "fingerprint": from_thumbnails(np.array(small_T)).tolist(),
-    }
-
-
 def key(row: Row) -> Key:
     """What tells a file from a changed one."""
     return row["path"], row["bytes"], row["modified_s"]
-
-
-def _luma(shown: Shown) -> float:
-    return float(mean_luma(shown.rgb()[None])[0])
-
-
-def _thumbnail(shown: Shown) -> np.ndarray:
-    return shown.cells(SIDE)
-
-
-LOOKS: list[Look] = [*((functools.partial(sampled_indices, rule=rule), _luma) for rule in RULES)]
-LOOKS += [(fingerprint_indices, _thumbnail)]
-"""What is kept of a video: the luma of the frames by which each rule judges, and thumbnails for the fingerprint."""
 
 
 def stream(files: list[Row], timeout_s: float) -> Iterator[Row]:
@@ -231,13 +181,3 @@ def _read_journal(journal: Folder) -> tuple[dict[Key, Row], list[str]]:
     tables = [journal.read_table(name) for name in names]
     rows = [row for table in tables if table.schema.equals(AUDITED) for row in table.to_pylist()]
     return {key(row): row for row in rows if row["kind"] not in FOR_NOW}, [n for n in names if n.startswith("part-")]
-
-
-def _sha256(source: bytes | str) -> str:
-    if isinstance(source, bytes):
-        return hashlib.sha256(source).hexdigest()
-    digest = hashlib.sha256()
-    with Path(source).open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

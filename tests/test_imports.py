@@ -1,6 +1,8 @@
 """The direction of imports: pipelines use components, components use the library, never the other way."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,9 @@ def test_one_place_knows_each_backend(package):
         if package in imported(path)
     }
     assert importers <= ONLY_IMPORTERS[package]
+
+
+def test_what_reads_a_video_for_the_index_starts_without_torch_and_ray():
+    """There is such a process for every core, and each would take 300 MB and seconds more."""
+    program = "import sys, dtcm.data.facts; print(*{'torch', 'ray'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True).stdout == b"\n"

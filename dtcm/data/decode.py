@@ -12,9 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import av
 import numpy as np
-import torch
 from av.video.reformatter import VideoReformatter
-from torch.nn.functional import interpolate
 
 from dtcm.data import synthetic
 from dtcm.data.container import DECODER_ERRORS, Video, fetch, guarded, opened
@@ -103,6 +101,9 @@ def resize(frames_THWC: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     width, height = size
     if frames_THWC.shape[1:3] == (height, width):
         return frames_THWC
+    import torch  # not above: who resizes nothing, as the index, starts in a third of the time and memory
+    from torch.nn.functional import interpolate
+
     frames_NCHW = torch.from_numpy(np.ascontiguousarray(frames_THWC)).permute(0, 3, 1, 2)
     return interpolate(frames_NCHW, size=(height, width), mode="bilinear", antialias=True).permute(0, 2, 3, 1).numpy()
 
