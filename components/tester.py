@@ -16,7 +16,7 @@ import pyarrow as pa
 import ray
 import torch
 from ray.data import DataIterator, Dataset
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 
 from components.ingest import clip_range, subset
 from components.storage import Folder
@@ -78,7 +78,7 @@ def predict_subset(
         the logarithm of the mean probability), inconsistency, dv, and what the video shares with training (`leak`,
         empty if nothing; only for "test"). Its metadata tell how many clips were predicted in a second.
 
-    Raises BadInput if a video can no longer be read.
+    Raises BadInput if a video can no longer be read, or if workers are lost again and again.
     """
     part, views = subset(manifest, name), views or Views()
     if not part.num_rows:
@@ -97,6 +97,11 @@ def predict_subset(
         found = sorted(chain(*ray.get(calls)), key=lambda row: row[0])
     except RayTaskError as error:
         raise error.cause if isinstance(error.cause, BadInput) else error from None
+    except RayActorError as error:
+        raise BadInput(
+            f"A worker that tests the model was lost {RETRIES + 1} times, as happens where memory runs out; the logs "
+            "of Ray say more. Give the same command again, with fewer --settings.workers or more memory."
+        ) from error
     speed = len(found) / (time.monotonic() - start_s)
     _, logits_VC, inconsistency_V = zip(*found, strict=True)
     logits_NC = _mean_over_views(np.stack(logits_VC), views.count)

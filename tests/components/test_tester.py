@@ -1,3 +1,6 @@
+import os
+import signal
+
 import numpy as np
 import pytest
 
@@ -5,6 +8,7 @@ from components.tester import average_splits, predict_subset, read_bundle, score
 from dtcm import config, metrics
 from dtcm.data.transforms import load_clip
 from dtcm.data.views import Views, view_row
+from dtcm.errors import BadInput
 
 
 @pytest.fixture
@@ -24,6 +28,20 @@ def test_a_prediction_depends_neither_on_the_batch_nor_on_workers_nor_on_order(c
     assert again["video_id"] == first["video_id"]
     assert logits(again) == pytest.approx(logits(first), abs=1e-5)  # float32 sums in another order
     assert again["predicted"] == first["predicted"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_again_and_again_ends_the_test_in_a_sentence(cluster, trained, manifest, tiny, monkeypatch):
+    class Dying:
+        def __init__(self, *_):
+            pass
+
+        def predict(self, *_):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr("components.tester.Predictor", Dying)
+    with pytest.raises(BadInput, match="A worker that tests the model was lost 4 times"):
+        predict_subset(manifest, trained.run.model, tiny, "test", 1, use_gpu=False)
 
 
 def test_views_are_averaged_as_probabilities(cluster, trained, manifest, tiny):
