@@ -19,13 +19,12 @@ from ray.data import DataIterator, Dataset, ExecutionOptions, ExecutionResources
 from ray.train import DataConfig as TrainDataConfig
 
 from components.unreadable import Unread, report
-from dtcm.config import DataConfig, Experiment
+from dtcm.config import DataConfig, Experiment, total_epochs
 from dtcm.data.clip_cache import ClipCache, cached_video
 from dtcm.data.container import UnreadableVideo
 from dtcm.data.files import is_uri
 from dtcm.data.plan import Plan, PlanRow, centre_rows, shard
 from dtcm.data.transforms import load_clip
-from dtcm.step import total_epochs
 
 CLIPS_PER_TASK = 32
 """Enough to hide what a task costs by itself (with 8, half of the throughput was lost), few enough to start quickly."""

@@ -27,8 +27,8 @@ from components.sweep_plan import Range, Sweep, Trial, corner_points, short, tri
 from components.sweep_state import objective, run_of, score, validated, wanted
 from components.sweep_tracker import SweepTracker
 from components.workflow import train_test_register
+from dtcm.config import total_epochs
 from dtcm.errors import BadInput
-from dtcm.step import total_epochs
 
 A_BYTE: dict[str, float] = {"memory": 1}
 """What Tune reserves for a trial's own process, which only waits. It must be something, and the least part of a CPU

@@ -6,7 +6,6 @@ Workers that start, for the first time or again, go on from the last committed c
 
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -68,6 +67,8 @@ class Worker:
         self.rank, self.world = context.get_world_rank(), context.get_world_size()
         torch.set_num_threads(job.settings.threads or max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
         seed_everything(self.experiment.seed)
+        # First, since each is read by a process that has to start, which it does beside what follows.
+        self.clips, validation = ray.train.get_dataset_shard("train"), _validation(job.manifest)
 
         latest = latest_checkpoint(self.run.checkpoints)
         self.state = begin(self.run, job.num_classes, self.world, latest and latest[1])
@@ -88,7 +89,8 @@ class Worker:
         )
         self.trained: Trained | None = None
         self.parallel: nn.Module = self.state.model
-        self.validation = _materialized_validation(job.manifest)
+        # The same in every epoch: decoded once, kept in the object store.
+        self.validation = validation and validation.materialize().iterator()
         self.saver = Saver(self.run, job.settings.keep_checkpoints) if self.rank == 0 else None
         self.saved_step, self.save_is_due = self.progress.step, False
         self.last_step_s = self.last_save_s = self.last_flush_s = time.monotonic()
@@ -96,7 +98,7 @@ class Worker:
 
     def train(self) -> None:
         """Step through what is left of the plan."""
-        for batch in _batches("train", self.slots):
+        for batch in self.clips.iter_torch_batches(batch_size=self.slots, prefetch_batches=2):
             wait_s = time.monotonic() - self.last_step_s
             parts, looks_up = self._step(batch)
             ends_epoch = self.progress.step % self.plan.steps_per_epoch == 0
@@ -228,13 +230,6 @@ def _validate(state: State, clips: DataIterator, batch: int) -> dict[str, float]
     return {**metrics.summary(logits.numpy(), labels.numpy(), inconsistency.numpy()), "cross_entropy": cross_entropy}
 
 
-def _materialized_validation(manifest: pa.Table) -> DataIterator | None:
-    """Validation clips are the same in every epoch: decoded once, kept in the object store."""
-    if not subset(manifest, "val").num_rows:
-        return None
-    return ray.train.get_dataset_shard("val").materialize().iterator()
-
-
-def _batches(name: str, batch_size: int) -> Iterator[dict[str, Tensor]]:
-    """Batches of a stream as tensors, uint8 clips already on this worker's device."""
-    yield from ray.train.get_dataset_shard(name).iter_torch_batches(batch_size=batch_size, prefetch_batches=2)
+def _validation(manifest: pa.Table) -> DataIterator | None:
+    """This worker's validation clips, if there are any."""
+    return ray.train.get_dataset_shard("val") if subset(manifest, "val").num_rows else None

@@ -26,7 +26,7 @@ from components.trainer import best_weights, next_step, train
 from components.unreadable import counts
 from components.watch import watched
 from dtcm.bundle import CLASSES, bundle_files, bundle_from_files
-from dtcm.config import DataConfig, Experiment
+from dtcm.config import DataConfig, Experiment, total_epochs
 from dtcm.data.datasets import classes, find, load
 from dtcm.data.files import absolute
 from dtcm.data.leaks import leaks_into
@@ -40,7 +40,7 @@ from dtcm.errors import BadInput
 from dtcm.models import ENHANCERS, frozen
 from dtcm.models.dtcm import build
 from dtcm.options import check_training
-from dtcm.step import dry_step, total_epochs
+from dtcm.step import dry_step
 
 WEAKEST = 5
 """Classes that are named after a test: those with the lowest accuracy."""

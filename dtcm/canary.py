@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv3d
 
-from dtcm.config import Experiment
+from dtcm.config import Experiment, total_epochs
 from dtcm.errors import BadInput
 from dtcm.execution import PLAIN, Execution, autocast, prepared
 from dtcm.models.dtcm import DTCM
 from dtcm.options import compiles
 from dtcm.recompute import recompute
-from dtcm.step import make_optimizer, set_trained, total_epochs, train_step, trained_part
+from dtcm.step import make_optimizer, set_trained, train_step, trained_part
 
 CONV_ERROR = 0.02
 """Largest |found - float32| / |float32| (2-norms) of a convolution's output and gradients. bfloat16 keeps 8 bits, a

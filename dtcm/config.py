@@ -191,6 +191,12 @@ class Experiment:
     """Seed of weights, order, frames and crops."""
 
 
+def total_epochs(experiment: Experiment) -> int:
+    """Epochs of the whole training: in two-stage training, of both stages."""
+    optim = experiment.optim
+    return optim.epochs + (optim.enhancer_epochs if experiment.loss.setting == "two-stage" else 0)
+
+
 def to_dict(experiment: Experiment) -> dict[str, Any]:
     """The experiment as nested plain values, ready for JSON."""
     return dataclasses.asdict(experiment)

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from dtcm.data.decode import Source, UnreadableVideo, decode_all, probe
-from dtcm.data.transforms import to_model_input
-from dtcm.models import DTCM
+from dtcm.models.dtcm import DTCM, to_model_input
 
 PIXELS = 2**22
 """Pixels that are brightened at once: 54 frames of 320x240, two of 1080p, and never less than a group of k."""

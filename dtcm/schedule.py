@@ -4,8 +4,7 @@ import math
 
 import torch
 
-from dtcm.config import Experiment
-from dtcm.step import total_epochs
+from dtcm.config import Experiment, total_epochs
 
 
 def rate_factor(experiment: Experiment, step: int, steps_per_epoch: int) -> float:

@@ -10,11 +10,10 @@ from torch.nn.utils import clip_grad_norm_
 
 from dtcm.config import Experiment, LossConfig, OptimConfig
 from dtcm.contrast import head_input, supervised_contrastive
-from dtcm.data.transforms import to_model_input
 from dtcm.distill import Teachers, distillation
 from dtcm.execution import PLAIN, Execution, autocast
 from dtcm.losses import JointLoss, Trained, joint, spatio_temporal_consistency
-from dtcm.models.dtcm import DTCM
+from dtcm.models.dtcm import DTCM, to_model_input
 
 
 class Prediction(NamedTuple):
@@ -31,12 +30,6 @@ def trained_part(experiment: Experiment, epoch: int) -> Trained:
     if experiment.loss.setting == "two-stage":
         return "enhancer" if epoch < experiment.optim.enhancer_epochs else "classifier"
     return "classifier" if experiment.loss.setting == "frozen" else "both"
-
-
-def total_epochs(experiment: Experiment) -> int:
-    """Epochs of the whole training: in two-stage training, of both stages."""
-    optim = experiment.optim
-    return optim.epochs + (optim.enhancer_epochs if experiment.loss.setting == "two-stage" else 0)
 
 
 def set_trained(model: DTCM, trained: Trained) -> None:

@@ -12,9 +12,8 @@ from dtcm.benchmarks import medians_s
 from dtcm.canary import choose
 from dtcm.config import DataConfig, Experiment, LossConfig, ModelConfig, OptimConfig
 from dtcm.costs import count
-from dtcm.data.transforms import to_model_input
 from dtcm.execution import PLAIN, Execution, autocast, prepared
-from dtcm.models.dtcm import DTCM, build
+from dtcm.models.dtcm import DTCM, build, to_model_input
 from dtcm.step import make_optimizer, train_step
 
 CLASSES = 11

@@ -78,7 +78,11 @@ def test_one_place_knows_each_backend(package):
     assert importers <= ONLY_IMPORTERS[package]
 
 
-def test_what_reads_a_video_for_the_index_starts_without_torch_and_ray():
-    """There is such a process for every core, and each would take 300 MB and seconds more."""
-    program = "import sys, dtcm.data.facts; print(*{'torch', 'ray'} & set(sys.modules))"
+@pytest.mark.parametrize(
+    ("module", "without"), [("dtcm.data.facts", {"torch", "ray"}), ("components.ingest", {"torch"})]
+)
+def test_processes_of_which_there_are_many_start_without(module, without):
+    """What decodes for the index, for every core, and what hands on the clips of a training: torch takes 2 s and 200 MB
+    of each."""
+    program = f"import sys, {module}; print(*{without} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True).stdout == b"\n"

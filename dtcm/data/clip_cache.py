@@ -19,7 +19,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from dtcm.config import DataConfig
 from dtcm.data.decode import Source, decode_all
@@ -67,7 +66,7 @@ def cached_video(cache: ClipCache, source: Source, sha256: str, frames: int, dat
 
 def _key(sha256: str, shape: tuple[int, ...], data: DataConfig) -> str:
     """Equal where frames are: by content of the file, size, and what decodes and resizes."""
-    said = (sha256, shape, data.centre_px, version("av"), torch.__version__)
+    said = (sha256, shape, data.centre_px, version("av"), version("torch"))
     return hashlib.sha256(repr(said).encode()).hexdigest()
 
 

@@ -12,8 +12,9 @@ from dtcm.config import DataConfig
 from dtcm.data.decode import probe
 from dtcm.data.files import is_uri, read_bytes
 from dtcm.data.plan import centre_rows
-from dtcm.data.transforms import load_clip, to_model_input
+from dtcm.data.transforms import load_clip
 from dtcm.losses import spatio_temporal_consistency
+from dtcm.models.dtcm import to_model_input
 from dtcm.models.frozen import create
 
 PAPER = {"bimef": 0.45, "lime": 0.62, "kind": 0.53, "gic": 0.08, "stable-llve": 0.10, "light": 0.15}

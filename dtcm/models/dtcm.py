@@ -3,6 +3,7 @@
 import logging
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from dtcm.config import ModelConfig
@@ -48,6 +49,12 @@ class DTCM(nn.Module):
         enhanced_BCTHW, curves_BNCHW = self.enhancer(clip_BCTHW, self.k)
         logits = self.classifier(enhanced_BCTHW)
         return Output(logits.to(enhanced_BCTHW.dtype), enhanced_BCTHW, curves_BNCHW)
+
+
+def to_model_input(batch_BTHWC: Tensor, device: torch.device | str) -> Tensor:
+    """uint8 [B, T, H, W, 3] to float32 [B, 3, T, H, W] in [0, 1] on the device; it travels as uint8."""
+    clip_BCTHW = batch_BTHWC.to(device, non_blocking=True).permute(0, 4, 1, 2, 3).contiguous()
+    return clip_BCTHW.float().div_(255)
 
 
 def build(config: ModelConfig, num_classes: int, frames: int, size: int) -> DTCM:

@@ -10,11 +10,11 @@ from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from dtcm.config import Experiment, LossConfig, ModelConfig, OptimConfig, with_overrides
+from dtcm.config import Experiment, LossConfig, ModelConfig, OptimConfig, total_epochs, with_overrides
 from dtcm.losses import joint
 from dtcm.models import build
 from dtcm.models.stem import Stem
-from dtcm.step import make_optimizer, set_trained, total_epochs, train_step, trained_part
+from dtcm.step import make_optimizer, set_trained, train_step, trained_part
 
 PARTS = ("enhancer", "classifier")
 

@@ -1,4 +1,4 @@
-"""Crops, flips and the way to the model."""
+"""Crops and flips of clips."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from dtcm.config import DataConfig
 from dtcm.data.decode import read_frames, resize
 from dtcm.data.plan import PlanRow
-from dtcm.data.transforms import centre_square, crop_and_flip, load_clip, to_model_input
+from dtcm.data.transforms import centre_square, crop_and_flip, load_clip
 
 DATA = DataConfig(frames=5, width_px=50, height_px=40, crop_px=16)
 
@@ -73,15 +73,3 @@ def test_resizing_here_and_while_reading_is_the_same(noisy_video):
 def test_bytes_and_path_give_the_same_clip(noisy_video):
     some = row([3, 4, 5, 6, 7], 2, 3, False)
     assert np.array_equal(load_clip(noisy_video, some, DATA), load_clip(noisy_video.read_bytes(), some, DATA))
-
-
-def test_model_input_is_unit_range_channels_first():
-    batch = torch.randint(0, 256, (2, 5, 4, 6, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    batch[0, 0, 0, 0], batch[1, 4, 3, 5] = torch.tensor([0, 128, 255]), torch.tensor([255, 1, 0])
-    clip = to_model_input(batch, "cpu")
-    assert clip.shape == (2, 3, 5, 4, 6)
-    assert clip.dtype == torch.float32
-    assert clip.is_contiguous()
-    assert clip[0, :, 0, 0, 0].tolist() == pytest.approx([0, 128 / 255, 1])
-    assert clip[1, :, 4, 3, 5].tolist() == pytest.approx([1, 1 / 255, 0])
-    assert torch.equal((clip * 255).round().byte().permute(0, 2, 3, 4, 1), batch)

@@ -11,6 +11,7 @@ from dtcm import losses
 from dtcm.config import LossConfig, ModelConfig
 from dtcm.errors import BadInput
 from dtcm.models import CLASSIFIERS, DTCM, ENHANCERS, build, create_classifier, create_enhancer
+from dtcm.models.dtcm import to_model_input
 
 SMALL = ModelConfig(classifier="small3d")
 ZOO = {
@@ -27,6 +28,18 @@ def small_model(frames, size):
     model = build(SMALL, 3, frames, size)
     torch.nn.init.normal_(model.classifier.get_parameter("fc.weight"))
     return model
+
+
+def test_model_input_is_unit_range_channels_first():
+    batch = torch.randint(0, 256, (2, 5, 4, 6, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    batch[0, 0, 0, 0], batch[1, 4, 3, 5] = torch.tensor([0, 128, 255]), torch.tensor([255, 1, 0])
+    clip = to_model_input(batch, "cpu")
+    assert clip.shape == (2, 3, 5, 4, 6)
+    assert clip.dtype == torch.float32
+    assert clip.is_contiguous()
+    assert clip[0, :, 0, 0, 0].tolist() == pytest.approx([0, 128 / 255, 1])
+    assert clip[1, :, 4, 3, 5].tolist() == pytest.approx([1, 1 / 255, 0])
+    assert torch.equal((clip * 255).round().byte().permute(0, 2, 3, 4, 1), batch)
 
 
 def test_output_is_the_enhancers_clip_and_the_classifiers_logits_of_it():
