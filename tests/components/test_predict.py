@@ -106,6 +106,7 @@ def test_sources_are_files_or_folders_and_each_video_counts_once(videos):
     assert [row["video_id"] for row in found] == ["Left_1_1.mp4", "Left_2_1.mp4", "Left_3_2.mp4"]
 
 
+@pytest.mark.slow
 def test_a_video_that_cannot_be_written_brightened_costs_nothing_else(cluster, trained, videos, tmp_path):
     """H.264 in 4:2:0 has no pictures of one pixel's width."""
     with av.open(str(videos / "thin.mov"), "w") as container:

@@ -154,6 +154,7 @@ def champion(trained, name):
     return str(mlflow.MlflowClient(trained.tracking_uri).get_model_version_by_alias(name, "champion").version)
 
 
+@pytest.mark.slow
 def test_an_equal_model_is_refused_allowed_with_a_margin_and_rolled_back(cluster, trained, model, tmp_path):
     settings = Settings(storage=str(tmp_path), tracking_uri=trained.tracking_uri)
     limits = Limits(latency=math.inf)  # timings of this machine decide nothing here

@@ -96,6 +96,7 @@ def test_a_full_disk_is_what_the_log_says(small_disk):
     assert (log.what(), unreadable.read(log.folder)) == ("", [clip])
 
 
+@pytest.mark.slow
 def test_more_unreadable_videos_than_allowed_stop_the_training_at_once(cluster, spoilt, new_run):
     manifest, videos = spoilt
     with pytest.raises(BadInput, match=r"of 16 videos can no longer be read .*put the files back") as error:
