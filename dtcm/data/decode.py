@@ -101,7 +101,7 @@ def resize(frames_THWC: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     width, height = size
     if frames_THWC.shape[1:3] == (height, width):
         return frames_THWC
-    import torch  # not above: who resizes nothing, as the index, starts in a third of the time and memory
+    import torch  # not above: it takes 2 s and 200 MB of who resizes nothing, as the index's many processes
     from torch.nn.functional import interpolate
 
     frames_NCHW = torch.from_numpy(np.ascontiguousarray(frames_THWC)).permute(0, 3, 1, 2)

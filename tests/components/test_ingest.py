@@ -1,3 +1,6 @@
+from functools import partial
+from urllib.parse import urlsplit
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -54,11 +57,19 @@ def test_clips_of_many_later_steps_are_decoded_while_one_runs(manifest, tiny, ti
     remote = manifest.set_column(manifest.column_names.index("path"), "path", pa.array(there))
     long = with_overrides(tiny, {"optim.epochs": 40})
     batches = iter(train_clips(remote, long, 0, 1, 0).iter_torch_batches(batch_size=tiny.optim.batch))
-    next(batches)
-    wait_for(
-        lambda: sum(command == "GET" and ".mp4" in path for command, path in proxy.answered) >= 4 * CLIPS_PER_TASK,
-        "four tasks to be done for one batch that was taken",
-    )
+    first = next(batches)
+    fetched = partial(videos_fetched, proxy, at_least=4 * CLIPS_PER_TASK)
+    paths = wait_for(fetched, "four tasks to be done for one batch that was taken")
+    assert first["step"].tolist() == [0] * tiny.optim.batch
+    assert len(paths) >= 4 * CLIPS_PER_TASK
+    trained_on = subset(manifest, "train")["video_id"].to_pylist()
+    assert {urlsplit(path).path.partition(f"/{tmp_path.name}/")[2] for path in paths} == set(trained_on)
+
+
+def videos_fetched(proxy, at_least):
+    """Paths of the answered requests for videos, once there are so many."""
+    paths = [path for command, path in list(proxy.answered) if command == "GET" and ".mp4" in path]
+    return paths if len(paths) >= at_least else []
 
 
 @pytest.mark.parametrize("world", [1, 2])

@@ -4,7 +4,7 @@ import signal
 import numpy as np
 import pytest
 
-from components.tester import average_splits, predict_subset, read_bundle, score
+from components.tester import Predictor, average_splits, predict_subset, read_bundle, score
 from dtcm import config, metrics
 from dtcm.data.transforms import load_clip
 from dtcm.data.views import Views, view_row
@@ -32,11 +32,8 @@ def test_a_prediction_depends_neither_on_the_batch_nor_on_workers_nor_on_order(c
 
 @pytest.mark.slow
 def test_a_worker_that_dies_again_and_again_ends_the_test_in_a_sentence(cluster, trained, manifest, tiny, monkeypatch):
-    class Dying:
-        def __init__(self, *_):
-            pass
-
-        def predict(self, *_):
+    class Dying(Predictor):
+        def predict(self, files, clips, batch):
             os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr("components.tester.Predictor", Dying)

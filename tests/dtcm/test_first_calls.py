@@ -17,11 +17,14 @@ for number in range(1500):
         torch.set_num_threads(2)
         call = (torch.exp, torch.tanh, torch.sqrt)[number % 3]
         os._exit(not torch.equal(call(values), call(values)))
-    assert os.waitpid(child, 0)[1] == 0, number
+    if os.waitpid(child, 0)[1]:
+        print(number)
 """
 
 
 @pytest.mark.slow
 def test_first_calls_in_new_processes_are_exact():
     """Without `settle` one in a hundred is not, on two hyperthreads."""
-    subprocess.run([sys.executable, "-c", PROGRAM], check=True, env={"OMP_NUM_THREADS": "1"}, timeout=500)
+    command, one_thread = [sys.executable, "-c", PROGRAM], {"OMP_NUM_THREADS": "1"}
+    inexact = subprocess.run(command, check=True, env=one_thread, timeout=500, capture_output=True, text=True).stdout
+    assert inexact.split() == []
