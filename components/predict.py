@@ -36,6 +36,7 @@ from dtcm.data.records import QUARANTINE, to_table
 from dtcm.data.transforms import load_clip
 from dtcm.data.views import windows
 from dtcm.errors import BadInput
+from dtcm.heap import keep_freed_memory
 
 SEGMENT_FRAMES = 512
 """Frames of windows that are decoded in one go; windows that overlap share them."""
@@ -201,6 +202,7 @@ class _Predictor:
 
     def __init__(self, files: ray.ObjectRef, threads: int) -> None:
         torch.set_num_threads(threads)
+        keep_freed_memory()
         self.bundle = bundle_from_files(ray.get(files), "cuda" if torch.cuda.is_available() else "cpu")
 
     def __call__(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

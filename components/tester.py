@@ -29,6 +29,7 @@ from dtcm.data.leaks import leak_column
 from dtcm.data.transforms import load_clip
 from dtcm.data.views import Views, view_row
 from dtcm.errors import BadInput
+from dtcm.heap import keep_freed_memory
 from dtcm.tables.statistics import accuracy
 
 LEAK_FREE = ("clips", "top1", "top1_low", "top1_high", "top5")
@@ -44,6 +45,7 @@ class Predictor:
 
     def __init__(self, threads: int) -> None:
         torch.set_num_threads(threads)
+        keep_freed_memory()
 
     def predict(self, files: dict[str, bytes], clips: DataIterator, batch: int) -> list[tuple[int, np.ndarray, float]]:
         """Number, logits [C] and inconsistency of every clip of a stream, by the bundle of these files.

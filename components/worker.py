@@ -6,6 +6,7 @@ Workers that start, for the first time or again, go on from the last committed c
 
 import os
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -29,6 +30,7 @@ from components.storage import Folder, latest_checkpoint
 from components.teachers import load_teachers
 from dtcm import ema, metrics
 from dtcm.errors import BadInput
+from dtcm.heap import keep_freed_memory
 from dtcm.losses import Trained
 from dtcm.schedule import rate_factor, set_rates
 from dtcm.seeding import seed_everything
@@ -66,6 +68,8 @@ class Worker:
         context = ray.train.get_context()
         self.rank, self.world = context.get_world_rank(), context.get_world_size()
         torch.set_num_threads(job.settings.threads or max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+        if get_device().type == "cpu":
+            keep_freed_memory()
         seed_everything(self.experiment.seed)
         # First, since each is read by a process that has to start, which it does beside what follows.
         self.clips, validation = ray.train.get_dataset_shard("train"), _validation(job.manifest)
@@ -98,9 +102,8 @@ class Worker:
 
     def train(self) -> None:
         """Step through what is left of the plan."""
-        for batch in self.clips.iter_torch_batches(batch_size=self.slots, prefetch_batches=2):
-            wait_s = time.monotonic() - self.last_step_s
-            parts, looks_up = self._step(batch)
+        for batch, wait_s in _waited(self.clips.iter_torch_batches(batch_size=self.slots, prefetch_batches=2)):
+            parts, wait_s, looks_up = self._agree(self._step(batch), wait_s)
             ends_epoch = self.progress.step % self.plan.steps_per_epoch == 0
             if not finite(parts, self.state.model if ends_epoch else None):
                 return self._halt(parts)
@@ -116,8 +119,8 @@ class Worker:
         if self.saver:
             self.saver.finish()
 
-    def _step(self, batch: dict[str, Tensor]) -> tuple[dict[str, float], bool]:
-        """One step of the plan: the losses over the global batch, and whether all look up after it."""
+    def _step(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        """One step of the plan: the losses over this worker's clips."""
         step, model = self.progress.step, self.state.model
         if int(batch["step"][0]) != step:
             raise RuntimeError(f"got the clips of step {int(batch['step'][0])} for step {step}")
@@ -130,24 +133,31 @@ class Worker:
         set_rates(self.state.optimizer, rate_factor(self.experiment, step, self.plan.steps_per_epoch))
         parts = self.train_step(self.parallel, self.state.optimizer, batch["clip"], batch["label"], trained=trained)
         self.progress.step += 1
-        return self._agree(parts)
+        return parts
 
-    def _agree(self, parts: dict[str, float]) -> tuple[dict[str, float], bool]:
-        """Means over the global batch, weighted by each worker's clips; and whether any worker wants to look up."""
+    def _agree(self, parts: dict[str, float], wait_s: float) -> tuple[dict[str, float], float, bool]:
+        """What all workers together say of a step: losses over the global batch, its wait, and whether all look up.
+
+        The worker that waits longest holds up the others, and one that wants to look up takes them with it.
+        """
         is_time = self.rank == 0 and time.monotonic() - self.last_look_s > LOOK_EVERY_S
         looks_up = is_time or notice.sigterm.is_set()
         if self.world == 1:
-            return parts, looks_up
-        values = torch.tensor([*parts.values(), 0.0], device=get_device()) * self.share / self.world
-        values[-1] = looks_up
-        dist.all_reduce(values)
-        *means, lookers = values.tolist()
-        return dict(zip(parts, means, strict=True)), lookers > 0
+            return parts, wait_s, looks_up
+        weighted = [value * self.share / self.world for value in parts.values()]
+        mine = torch.tensor([*weighted, wait_s, looks_up], device=get_device())
+        of_all = mine.new_empty(self.world * len(mine))
+        dist.all_gather_into_tensor(of_all, mine)
+        *parts_W, waits_W, lookers_W = of_all.view(self.world, -1).T.tolist()
+        means = {name: sum(values) for name, values in zip(parts, parts_W, strict=True)}
+        return means, max(waits_W), any(lookers_W)
 
     def _record(self, parts: dict[str, float], wait_s: float) -> None:
         """A line of metrics.jsonl. Steps and epochs count what is done: the first step is step 1 of epoch 1."""
         now_s = time.monotonic()
-        values = {**parts, "step_s": now_s - self.last_step_s, "wait_s": wait_s}
+        enhancer, classifier = self.state.optimizer.param_groups
+        rates = {"lr": classifier["lr"], "lr_enhancer": enhancer["lr"]}
+        values = {**parts, **rates, "step_s": now_s - self.last_step_s, "wait_s": wait_s}
         if self.saver and self.saver.failures:
             values["failed_saves"] = self.saver.failures
         self.last_step_s = now_s
@@ -214,6 +224,14 @@ class Worker:
         dist.barrier()  # the first to end takes the others with it
         if not self.is_stopped:
             raise RuntimeError(f"A worker was told to end; step {self.progress.step} has its checkpoint.")
+
+
+def _waited(batches: Iterable[dict[str, Tensor]]) -> Iterator[tuple[dict[str, Tensor], float]]:
+    """Batches, and for how many seconds each was waited for."""
+    start_s = time.monotonic()
+    for batch in batches:
+        yield batch, time.monotonic() - start_s
+        start_s = time.monotonic()
 
 
 def _validate(state: State, clips: DataIterator, batch: int) -> dict[str, float]:

@@ -23,6 +23,7 @@ from dtcm.data.plan import Plan, PlanRow
 from dtcm.data.transforms import load_clip
 from dtcm.errors import BadInput
 from dtcm.execution import prepared
+from dtcm.heap import keep_freed_memory
 from dtcm.models import create_enhancer
 from dtcm.models.dtcm import build
 from dtcm.seeding import seed_everything
@@ -52,6 +53,7 @@ def plain_step_times(
 ) -> list[float]:
     """Seconds from one training step on uint8 batches to the next, in a loop without any framework."""
     torch.set_num_threads(threads)
+    keep_freed_memory()
     seed_everything(experiment.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build(experiment.model, num_classes, experiment.data.frames, experiment.data.crop_px)
