@@ -46,12 +46,12 @@ def ray_ratios(experiment: Experiment, clips: int, steps: int) -> dict[str, floa
     experiment = with_overrides(experiment, {"optim.epochs": 1 + steps * experiment.optim.batch // len(records)})
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(storage=folder)
-        with cluster(settings):
+        with cluster(settings) as use_gpu:
             manifest = index(records, experiment.data, settings)
             figures = _decoding(manifest, experiment, clips)
-            figures |= _training(manifest, experiment, len(classes(records)), settings)
-        with cluster(replace(settings, workers=2)):  # one that has a CPU for decoding beside two workers
-            figures |= _scaling(manifest, experiment, len(classes(records)), settings)
+            figures |= _training(manifest, experiment, len(classes(records)), settings, use_gpu)
+        with cluster(replace(settings, workers=2)) as use_gpu:  # with a CPU for decoding beside two workers
+            figures |= _scaling(manifest, experiment, len(classes(records)), settings, use_gpu)
     return figures
 
 
@@ -116,7 +116,9 @@ def _decoding(manifest: pa.Table, experiment: Experiment, clips: int) -> dict[st
     return {"bare_clips_per_s": bare, "ray_clips_per_s": with_ray, "decoding_ratio": with_ray / bare}
 
 
-def _training(manifest: pa.Table, experiment: Experiment, num_classes: int, settings: Settings) -> dict[str, float]:
+def _training(
+    manifest: pa.Table, experiment: Experiment, num_classes: int, settings: Settings, use_gpu: bool
+) -> dict[str, float]:
     """The plain loops run as politely as Ray's workers do: other processes of the machine take time from both alike."""
     plan, part = make_plan(manifest, experiment), subset(manifest, "train").to_pylist()
     paths, labels = ([row[column] for row in part] for column in ("path", "label"))
@@ -129,7 +131,7 @@ def _training(manifest: pa.Table, experiment: Experiment, num_classes: int, sett
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=os.nice, initargs=(RAYS_NICENESS,)) as pool:
         in_memory_s = pool.submit(_loop_in_memory, experiment, num_classes, batches, endless).result()
         plain_s = pool.submit(loop_beside_decoders, experiment, num_classes, plan, paths, labels).result()
-    steps = _train(manifest, experiment, num_classes, settings)
+    steps = _train(manifest, experiment, num_classes, settings, use_gpu)
     waiting = sum(step["wait_s"] for step in steps) / sum(step["step_s"] for step in steps)
     with_ray_s, plain_s, in_memory_s = (
         statistics.median(times)
@@ -143,13 +145,15 @@ def _training(manifest: pa.Table, experiment: Experiment, num_classes: int, sett
     }
 
 
-def _scaling(manifest: pa.Table, experiment: Experiment, num_classes: int, settings: Settings) -> dict[str, float]:
-    """The same global batches by one worker and by two, one thread each."""
+def _scaling(
+    manifest: pa.Table, experiment: Experiment, num_classes: int, settings: Settings, use_gpu: bool
+) -> dict[str, float]:
+    """The same global batches by one worker and by two, one thread each; on CPUs where there are no two GPUs."""
     one_s, two_s = (
         statistics.median(
             step["step_s"]
             for step in _train(
-                manifest, experiment, num_classes, replace(settings, run=f"{n}-workers", workers=n, threads=1)
+                manifest, experiment, num_classes, replace(settings, run=f"{n}-workers", workers=n, threads=1), use_gpu
             )
         )
         for n in (1, 2)
@@ -157,10 +161,12 @@ def _scaling(manifest: pa.Table, experiment: Experiment, num_classes: int, setti
     return {"two_workers_ratio": one_s / two_s}
 
 
-def _train(manifest: pa.Table, experiment: Experiment, num_classes: int, settings: Settings) -> list[dict[str, float]]:
+def _train(
+    manifest: pa.Table, experiment: Experiment, num_classes: int, settings: Settings, use_gpu: bool
+) -> list[dict[str, float]]:
     """What Ray Train records of each step; the first fifth warms up and is left out."""
     run = open_run(experiment, settings, manifest)
-    train(run, manifest, num_classes, settings, use_gpu=torch.cuda.is_available())
+    train(run, manifest, num_classes, settings, use_gpu)
     steps = [record["metrics"] for record in run.read_metrics() if record["kind"] == "train"]
     return steps[len(steps) // 5 :]
 

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from dtcm.benchmarks import medians_s
 from dtcm.canary import choose
 from dtcm.config import DataConfig, Experiment, LossConfig, ModelConfig, OptimConfig
-from dtcm.costs import count
+from dtcm.costs import count, training_macs
 from dtcm.execution import PLAIN, Execution, autocast, prepared
 from dtcm.models.dtcm import DTCM, build, to_model_input
 from dtcm.step import make_optimizer, train_step
@@ -25,12 +25,14 @@ class StepCosts(NamedTuple):
 
     over_classifier: float
     """Time of the joint step over the classifier's."""
+    by_forward: float
+    """What the multiply-accumulates of both forward passes make of that ratio."""
     by_operations: float
-    """What the multiply-accumulates of forward passes make of that ratio."""
+    """What those of both steps do: the classifier's first layer needs a gradient of its input in the joint one only."""
     clips_per_s: float
     """Of joint training."""
     share_of_peak: float
-    """Operations of the joint step, backward counted twice forward, over those of a matrix product in that time."""
+    """Operations of the joint step over those of a product of matrices in that time."""
     why: str
     """How both steps are computed, and why."""
 
@@ -40,19 +42,19 @@ def step_costs(classifier: str, frames: int, size: int, batch: int, device: torc
     experiment = _experiment(ModelConfig(classifier=classifier), frames, size, batch)
     model = build(experiment.model, CLASSES, frames, size)
     shape = (1, 3, frames, size, size)
-    own_macs, enhancer_macs = count(model.classifier, shape).macs, count(model.enhancer, shape, k=model.k).macs
+    joint_macs, own_macs = training_macs(model, shape), training_macs(model.classifier, shape)
     choice = choose(model, experiment, device)
     steps = [
         _joint_step(model, experiment, device, choice.execution),
         _bare_step(model, experiment, device, choice.execution),
     ]
     joint_s, own_s = medians_s(steps, rounds, device.type)
-    operations = 3 * 2 * (own_macs + enhancer_macs) * batch
     return StepCosts(
         over_classifier=joint_s / own_s,
-        by_operations=1 + enhancer_macs / own_macs,
+        by_forward=count(model, shape).macs / count(model.classifier, shape).macs,
+        by_operations=joint_macs / own_macs,
         clips_per_s=batch / joint_s,
-        share_of_peak=operations / joint_s / matmul_peak(device, choice.execution),
+        share_of_peak=2 * joint_macs * batch / joint_s / matmul_peak(device, choice.execution),
         why=choice.why,
     )
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from dtcm.costs import Costs, count
+from dtcm.costs import Costs, count, training_macs
 from dtcm.models import DTCM, create_classifier, create_enhancer
 
 SHAPES = {"64x112x112": (1, 3, 64, 112, 112), "16x224x224": (1, 3, 16, 224, 224), "1x256x256": (1, 3, 1, 256, 256)}
@@ -224,3 +224,22 @@ def test_costs_take_several_inputs_and_a_failure_removes_the_hooks():
     with pytest.raises(RuntimeError):
         count(bilinear, (3, 4), (3, 6))
     assert not bilinear._forward_hooks
+
+
+def test_the_first_layer_of_a_network_needs_no_gradient_of_its_input():
+    first, second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 1)
+    first_macs, second_macs = 36 * 8 * 3 * 9, 36 * 4 * 8
+    assert training_macs(nn.Sequential(first, second), (1, 3, 6, 6)) == 2 * first_macs + 3 * second_macs
+    assert training_macs(nn.Sequential(nn.Flatten(), nn.Linear(108, 5)), (1, 3, 6, 6)) == 2 * 108 * 5
+
+
+def test_what_joint_training_adds_to_the_classifiers_own():
+    """The enhancer, and the gradient of the clip, for which the 7x7x7 stem goes over it once more."""
+    clip = SHAPES["64x112x112"]
+    joint = DTCM(create_enhancer("light"), create_classifier("resnext3d-101", 11, 64, 112), k=4)
+    own, whole = COSTS["resnext3d-101", 11, 64, 112].macs, count(joint, clip).macs
+    stem, first_of_enhancer = 64 * 56 * 56 * 64 * 3 * 7**3, 16 * 112 * 112 * 32 * 3 * 3**2
+    assert training_macs(joint.classifier, clip) == 3 * own - stem
+    assert training_macs(joint, clip) == 3 * whole - first_of_enhancer
+    assert training_macs(joint, clip) / training_macs(joint.classifier, clip) == pytest.approx(1.263, abs=5e-4)
+    assert whole / own == pytest.approx(1.119, abs=5e-4)

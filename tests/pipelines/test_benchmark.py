@@ -24,8 +24,8 @@ def test_local_measures_need_neither_ray_nor_mlflow(tiny_root):
     assert all(float(line.split(", time")[1].split()[0]) > 0 for line in measured)
     assert done.stdout.count(" over Zero-DCE, memory, ") == 5
     joint = done.stdout.split("joint step over the classifier's own, time, 2 clips of 4x16x16")[1].splitlines()
-    assert all(float(line.split()[column]) > 0 for line, column in zip(joint[:4], (0, 4, -1, -1), strict=True))
-    assert "fp32 contiguous" in joint[4]
+    assert all(float(line.split()[column]) > 0 for line, column in zip(joint[:5], (0, -1, -1, -1, -1), strict=True))
+    assert "fp32 contiguous" in joint[5]
 
 
 @pytest.mark.slow
