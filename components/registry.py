@@ -27,12 +27,13 @@ import dtcm
 from components.model_card import environment_lock, lineage, model_card
 from components.runs import Run, manifest_sha256
 from components.settings import redacted
+from components.storage import NoRoom
 from dtcm import bundle, config
 from dtcm.config import Experiment
 from dtcm.models.catalog import NEEDS
 
-UNREACHABLE = (MlflowException, OSError, SQLAlchemyError)
-"""What comes of a server that is away, and of a database named without a server."""
+UNREACHABLE = (MlflowException, OSError, SQLAlchemyError, NoRoom)
+"""What comes of a server that is away, of a database named without a server, and of a run folder on a full disk."""
 METRICS_PER_CALL = 1000
 """As many as MLflow takes in one call."""
 SERVED_MODEL = Path(__file__).with_name("served_model.py")

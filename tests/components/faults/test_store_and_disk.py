@@ -3,11 +3,15 @@
 import itertools
 import os
 import threading
+from contextlib import suppress
+from pathlib import Path
 
+import mlflow
 import pyarrow as pa
 import pytest
 
 from components.parts import Parts
+from components.registry import Tracker
 from components.runs import Run
 from components.saver import Saver
 from components.settings import Settings
@@ -15,8 +19,9 @@ from components.storage import Folder, checkpoint_steps, latest_checkpoint, read
 from components.workflow import train_test_register
 from dtcm.config import Experiment, with_overrides
 from dtcm.data.files import list_files
+from dtcm.data.records import MANIFEST
 from dtcm.errors import BadInput
-from tests.support.runs import assert_in_mlflow, assert_undisturbed, curve, records
+from tests.support.runs import assert_in_mlflow, assert_undisturbed, curve, history, records
 
 
 def faults_of_a_bad_day(number, command, path, turns, throttled, outage):
@@ -106,6 +111,25 @@ def test_records_that_found_no_room_are_written_when_there_is_some(small_disk):
     saver.look([*first, {"step": 1_000}])
     saver.finish()
     assert run.read_metrics() == [*first, {"step": 1_000}]
+
+
+def test_a_run_of_mlflow_that_could_not_be_written_down_is_when_there_is_room(small_disk, tmp_path, capsys):
+    folder, uri = Folder(str(small_disk(65_536))), f"sqlite:///{tmp_path / 'mlflow.db'}"
+    run, record = Run("run", folder, Experiment()), {"kind": "train", "step": 1, "time_s": 0.0, "metrics": {"total": 2}}
+    folder.write("environment.json", b'{"git_commit": "abc", "git_dirty": false}')
+    run.write_table("manifest.parquet", MANIFEST.empty_table())
+    ballast = Path(folder.uri) / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    tracker = Tracker(run, uri)
+    assert not tracker.sync([record])
+    assert "There is no room for" in capsys.readouterr().out
+    ballast.unlink()
+    assert tracker.sync([record])
+    assert history(run, uri) == [(1, 2)]
+    client = mlflow.MlflowClient(uri)
+    assert len(client.search_runs([client.get_run(tracker.run_id).info.experiment_id])) == 1
 
 
 @pytest.mark.slow
