@@ -6,7 +6,10 @@ iterations while it is in the cache; on a GPU `dtcm.models.curve_triton` does it
 Shapes: B clips, N keyframes, T frames, C channels (3 of a frame, 24 = 8 maps x RGB of a curve), H, W.
 """
 
+import functools
 import itertools
+import os
+import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
@@ -27,7 +30,8 @@ def apply_curves(clip_BCTHW: Tensor, curves_BNCHW: Tensor, k: int) -> Tensor:
     The curve maps [0, 1] into [0, 1] for r in [-1, 1], in float32 too, so nothing is clamped. Gradients of
     gradients are not to be had.
     """
-    if torch.compiler.is_compiling():  # the compiler fuses, and recomputes, by itself
+    is_left_to_autograd = clip_BCTHW.is_cuda and not _has_kernels(clip_BCTHW)
+    if torch.compiler.is_compiling() or is_left_to_autograd:  # a compiler fuses by itself
         return plain_curves(clip_BCTHW, curves_BNCHW, k)
     return _Curve.apply(clip_BCTHW, curves_BNCHW, k)
 
@@ -68,12 +72,20 @@ class _Curve(torch.autograd.Function):
         if _has_kernels(clip_BCTHW):
             from dtcm.models import curve_triton
 
-            return *curve_triton.backward(gradient_BCTHW, clip_BCTHW, curves_BNCHW, ctx.k), None
+            wanted = ctx.needs_input_grad[0]
+            return *curve_triton.backward(gradient_BCTHW, clip_BCTHW, curves_BNCHW, ctx.k, wanted), None
         return *_backward(gradient_BCTHW, clip_BCTHW, curves_BNCHW, ctx.k, ctx.needs_input_grad[0]), None
 
 
 def _has_kernels(x: Tensor) -> bool:
-    return x.is_cuda and x.dtype == torch.float32 and find_spec("triton") is not None
+    return x.is_cuda and x.dtype == torch.float32 and _has_triton()
+
+
+@functools.cache
+def _has_triton() -> bool:
+    """Whether Triton is there, and the C compiler with which it builds what starts a kernel."""
+    compilers = (os.environ.get("CC"), shutil.which("gcc"), shutil.which("clang"))
+    return find_spec("triton") is not None and any(compilers)
 
 
 def _forward(clip_BCTHW: Tensor, curves_BNCHW: Tensor, k: int) -> Tensor:

@@ -26,20 +26,24 @@ def forward(clip_BCTHW: Tensor, curves_BNCHW: Tensor, k: int) -> Tensor:
     return enhanced_BCTHW
 
 
-def backward(gradient_BCTHW: Tensor, clip_BCTHW: Tensor, curves_BNCHW: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Gradients of clip and curves, from that of what `forward` returns."""
+def backward(
+    gradient_BCTHW: Tensor, clip_BCTHW: Tensor, curves_BNCHW: Tensor, k: int, of_clip: bool
+) -> tuple[Tensor | None, Tensor]:
+    """Gradients of the clip, if wanted, and of the curves, from that of what `forward` returns."""
     clip_BCTHW, curves_BNCP = clip_BCTHW.contiguous(), curves_BNCHW.flatten(3)
-    of_clip_BCTHW, of_curves_BNCP = torch.empty_like(clip_BCTHW), torch.empty_like(curves_BNCP)
-    _launch(_backward, clip_BCTHW, curves_BNCP, k, gradient_BCTHW.contiguous(), of_clip_BCTHW, of_curves_BNCP)
-    return of_clip_BCTHW, of_curves_BNCP.unflatten(3, curves_BNCHW.shape[3:])
+    of_clip_BCTHW = torch.empty_like(clip_BCTHW) if of_clip else clip_BCTHW  # else never written
+    of_curves_BNCP, others = torch.empty_like(curves_BNCP), (gradient_BCTHW.contiguous(), of_clip_BCTHW)
+    _launch(_backward, clip_BCTHW, curves_BNCP, k, *others, of_curves_BNCP, OF_CLIP=of_clip)
+    return of_clip_BCTHW if of_clip else None, of_curves_BNCP.unflatten(3, curves_BNCHW.shape[3:])
 
 
-def _launch(kernel: Any, clip_BCTHW: Tensor, curves_BNCP: Tensor, k: int, *others: Tensor) -> None:
+def _launch(kernel: Any, clip_BCTHW: Tensor, curves_BNCP: Tensor, k: int, *others: Tensor, **constants: bool) -> None:
     """Run a kernel over all groups and pixels; gradients of the maps have the maps' strides."""
     batch, groups, _, pixels = curves_BNCP.shape
     sizes = (clip_BCTHW.shape[2], pixels, k, groups, *curves_BNCP.stride())
+    grid = (triton.cdiv(pixels, BLOCK), batch * groups)  # pixels first: only 65,535 programs fit in the second
     with torch.cuda.device_of(clip_BCTHW):
-        kernel[(batch * groups, triton.cdiv(pixels, BLOCK))](clip_BCTHW, curves_BNCP, *others, *sizes, BLOCK=BLOCK)
+        kernel[grid](clip_BCTHW, curves_BNCP, *others, *sizes, **constants, BLOCK=BLOCK)
 
 
 @triton.jit
@@ -64,7 +68,7 @@ def _forward(clip, curves, enhanced, frames, pixels, k, groups, sb, sn, sc, sp, 
 
 
 @triton.jit
-def _backward(clip, curves, gradient, of_clip, of_curves, frames, pixels, k, groups, sb, sn, sc, sp, BLOCK: tl.constexpr):  # noqa: ANN001, ANN202, E501  # fmt: skip
+def _backward(clip, curves, gradient, of_clip, of_curves, frames, pixels, k, groups, sb, sn, sc, sp, OF_CLIP: tl.constexpr, BLOCK: tl.constexpr):  # noqa: ANN001, ANN202, E501  # fmt: skip
     b, n, pixel, inside = _place(pixels, groups, BLOCK)
     for c in tl.static_range(3):
         maps = b * sb + n * sn + c * sc + pixel * sp
@@ -97,7 +101,8 @@ def _backward(clip, curves, gradient, of_clip, of_curves, frames, pixels, k, gro
             d2, g = d2 + g * (x2 * x2 - x2), g + g * r2 * (2 * x2 - 1)
             d1, g = d1 + g * (x1 * x1 - x1), g + g * r1 * (2 * x1 - 1)
             d0, g = d0 + g * (x0 * x0 - x0), g + g * r0 * (2 * x0 - 1)
-            tl.store(of_clip + at, g, mask=inside)
+            if OF_CLIP:
+                tl.store(of_clip + at, g, mask=inside)
         tl.store(of_curves + maps, d0, mask=inside)
         tl.store(of_curves + maps + 3 * sc, d1, mask=inside)
         tl.store(of_curves + maps + 6 * sc, d2, mask=inside)
@@ -111,8 +116,8 @@ def _backward(clip, curves, gradient, of_clip, of_curves, frames, pixels, k, gro
 @triton.jit
 def _place(pixels, groups, BLOCK: tl.constexpr):  # noqa: ANN001, ANN202
     """Which clip, group and pixels a program has. In 64 bits: a batch can have more than 2³¹ elements."""
-    number = tl.program_id(0).to(tl.int64)
-    pixel = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    number = tl.program_id(1).to(tl.int64)
+    pixel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     return number // groups, number % groups, pixel, pixel < pixels
 
 

@@ -90,7 +90,10 @@ clip = torch.rand(2, 3, 5, 20, 17).requires_grad_()
 gradient = torch.randn_like(clip)
 expected = apply_curves(clip, curves, 3)
 torch.testing.assert_close(forward(clip.detach(), curves.detach(), 3), expected, rtol=1e-6, atol=1e-6)
-found = backward(gradient, clip.detach(), curves.detach(), 3)
+found = backward(gradient, clip.detach(), curves.detach(), 3, True)
+none, alone = backward(gradient, clip.detach(), curves.detach(), 3, False)
+assert none is None
+assert torch.equal(alone, found[1])
 for one, other in zip(found, torch.autograd.grad(expected, (clip, curves), gradient)):
     torch.testing.assert_close(one, other, rtol=1e-5, atol=2e-5)
 print("as on the CPU")
@@ -105,8 +108,9 @@ from triton.compiler import ASTSource
 from dtcm.models import curve_triton
 for kernel in (curve_triton._forward, curve_triton._backward):
     numbers = {"frames", "pixels", "k", "groups", "sb", "sn", "sc", "sp"}
-    types = {name: "i64" if name in numbers else "*fp32" for name in kernel.arg_names} | {"BLOCK": "constexpr"}
-    source = ASTSource(kernel, types, {"BLOCK": curve_triton.BLOCK})
+    constants = {"BLOCK": curve_triton.BLOCK} | {name: False for name in kernel.arg_names if name == "OF_CLIP"}
+    types = {name: "i64" if name in numbers else "*fp32" for name in kernel.arg_names}
+    source = ASTSource(kernel, types | dict.fromkeys(constants, "constexpr"), constants)
     compiled = triton.compile(source, target=GPUTarget("cuda", int(sys.argv[1]), 32))
     assert len(compiled.asm["cubin"]) > 1000
 print("compiled")
