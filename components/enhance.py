@@ -7,7 +7,6 @@ from typing import Any
 
 import ray
 import ray.data
-import torch
 from ray.data import ActorPoolStrategy
 
 from components.audit import key
@@ -71,7 +70,7 @@ class _Enhancer:
     """The model's enhancer in an actor of Ray Data's."""
 
     def __init__(self, files: ray.ObjectRef, to: Folder) -> None:
-        self.model = bundle_from_files(ray.get(files), "cuda" if torch.cuda.is_available() else "cpu").model
+        self.model = bundle_from_files(ray.get(files), "cuda" if ray.get_gpu_ids() else "cpu").model
         self.to = to
 
     def __call__(self, job: Row) -> Row:

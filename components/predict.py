@@ -203,7 +203,7 @@ class _Predictor:
     def __init__(self, files: ray.ObjectRef, threads: int) -> None:
         torch.set_num_threads(threads)
         keep_freed_memory()
-        self.bundle = bundle_from_files(ray.get(files), "cuda" if torch.cuda.is_available() else "cpu")
+        self.bundle = bundle_from_files(ray.get(files), "cuda" if ray.get_gpu_ids() else "cpu")
 
     def __call__(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         logits, inconsistency = self.bundle.predict(rows.pop("clip"))

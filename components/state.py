@@ -1,7 +1,7 @@
 """The state of a training in a worker: begun or resumed from a checkpoint's files, and packed into such files."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 from ray.train.torch import get_device
@@ -80,6 +80,8 @@ def begin(run: Run, num_classes: int, world: int, files: Mapping[str, bytes] | N
     if files is None and run.folder.has(INITIAL):
         checkpoint.unpack_initial(run.folder.read(INITIAL), model)
     average = ema.averaged(model) if experiment.optim.ema else None
+    if average is not None:
+        prepared(average, replace(execution, compile=False))
     if experiment.optim.checkpointing:
         recompute(model)
     prepared(model, execution)

@@ -52,7 +52,7 @@ class Predictor:
 
         Raises BadInput for a clip that cannot be read: a test that leaves it out would be another test.
         """
-        found, bundle = [], bundle_from_files(files, "cuda" if torch.cuda.is_available() else "cpu")
+        found, bundle = [], bundle_from_files(files, "cuda" if ray.get_gpu_ids() else "cpu")
         for rows in clips.iter_batches(batch_size=batch, prefetch_batches=2):
             if error := next(filter(None, rows["error"]), ""):
                 raise BadInput(f"{error} The test needs every clip: mend the file and run the same command again.")

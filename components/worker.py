@@ -33,9 +33,11 @@ from dtcm.errors import BadInput
 from dtcm.heap import keep_freed_memory
 from dtcm.losses import Trained
 from dtcm.schedule import rate_factor, set_rates
-from dtcm.seeding import seed_everything
+from dtcm.seeding import seed_everything, seed_step
 from dtcm.step import predict, set_trained, train_step, trained_part
 
+DDP = {"broadcast_buffers": False, "gradient_as_bucket_view": True}
+"""Batch statistics are over all workers already."""
 LOOK_EVERY_S = 2
 """How often workers look up from their steps: is there notice of an end, are there records to write."""
 FLUSH_EVERY_S = 60
@@ -70,6 +72,8 @@ class Worker:
         torch.set_num_threads(job.settings.threads or max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
         if get_device().type == "cpu":
             keep_freed_memory()
+        else:
+            torch.backends.cudnn.benchmark = True  # shapes never change, and cuDNN's guesses for grouped 3D are poor
         seed_everything(self.experiment.seed)
         # First, since each is read by a process that has to start, which it does beside what follows.
         self.clips, validation = ray.train.get_dataset_shard("train"), _validation(job.manifest)
@@ -128,8 +132,9 @@ class Worker:
             self.trained = trained
             set_trained(model, trained)
             # Again for another stage, since DDP takes the parameters that need gradients.
-            self.parallel = prepare_model(model)
+            self.parallel = prepare_model(model, parallel_strategy_kwargs=DDP)
         set_trained(model, trained)
+        seed_step(self.experiment.seed, step, self.rank)
         set_rates(self.state.optimizer, rate_factor(self.experiment, step, self.plan.steps_per_epoch))
         parts = self.train_step(self.parallel, self.state.optimizer, batch["clip"], batch["label"], trained=trained)
         self.progress.step += 1

@@ -25,8 +25,9 @@ def update(average: nn.Module, model: nn.Module, step: int, decay: float) -> Non
     Without the second bound the first weights would count for decay^t: 66 % after 420 steps at 0.999.
     """
     d = min(decay, step / (9 + step))
-    for mean, value in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - d)
-        else:
-            mean.copy_(value)
+    means, values = list(average.state_dict().values()), list(model.state_dict().values())
+    floats = [place for place, mean in enumerate(means) if mean.is_floating_point()]
+    # All at once, as torch.optim does: a GPU would wait for as many calls as there are tensors.
+    torch._foreach_lerp_([means[place] for place in floats], [values[place] for place in floats], 1 - d)
+    for place in set(range(len(means))) - {*floats}:
+        means[place].copy_(values[place])

@@ -3,6 +3,8 @@
 The model, its parameters and its checkpoints are the same in every way; only rounding and speed differ.
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +19,8 @@ class Execution:
     """One way to compute a step."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: convolutions and linear layers in bfloat16 by autocast, weights and the rest in float32."""
+    """bf16: convolutions and linear layers in bfloat16 by autocast, weights and the rest in float32. fp32: all in
+    float32, of which GPUs since Ampere take the convolutions in TF32, as torch does by default."""
     memory_format: Literal["contiguous", "channels-last"] = "contiguous"
     """channels-last: the classifier is given its clips with the channels of a pixel side by side."""
     compile: bool = False
@@ -45,6 +48,15 @@ def prepared(model: DTCM, execution: Execution) -> DTCM:
 def autocast(device: torch.device, execution: Execution) -> torch.autocast:
     """bfloat16 for the layers that stand it, where the execution says so."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=execution.precision == "bf16")
+
+
+@contextmanager
+def exact_float32() -> Generator[None]:
+    """Convolutions in float32 to the last digit, not in TF32, whatever the GPU."""
+    cudnn: Any = torch.backends.cudnn
+    settings = {name: getattr(cudnn, name) for name in ("enabled", "benchmark", "deterministic")}
+    with cudnn.flags(**settings, allow_tf32=False):
+        yield
 
 
 def _channels_last(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:

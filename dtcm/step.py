@@ -11,7 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 from dtcm.config import Experiment, LossConfig, OptimConfig
 from dtcm.contrast import head_input, supervised_contrastive
 from dtcm.distill import Teachers, distillation
-from dtcm.execution import PLAIN, Execution, autocast
+from dtcm.execution import PLAIN, Execution, autocast, exact_float32
 from dtcm.losses import JointLoss, Trained, joint, spatio_temporal_consistency
 from dtcm.models.dtcm import DTCM, to_model_input
 
@@ -42,13 +42,17 @@ def set_trained(model: DTCM, trained: Trained) -> None:
 
 
 def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over two groups, the enhancer's parameters and the classifier's, each with its rate."""
+    """AdamW over two groups, the enhancer's parameters and the classifier's, each with its rate.
+
+    The model is where it will be trained: on a GPU one kernel updates all parameters.
+    """
     enhancer_lr = config.lr if config.enhancer_lr is None else config.enhancer_lr
     groups = [
         {"params": list(model.get_submodule(name).parameters()), "lr": lr, "initial_lr": lr}
         for name, lr in (("enhancer", enhancer_lr), ("classifier", config.lr))
     ]
-    return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
+    on_gpu = next(model.parameters()).is_cuda
+    return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=on_gpu or None)
 
 
 def train_step(
@@ -146,7 +150,12 @@ def predict(model: nn.Module, clips_BTHWC: Tensor, execution: Execution = PLAIN)
     In float32 unless a training validates by the way that it steps: what a finished model says depends on no GPU.
     """
     clip_BCTHW = to_model_input(clips_BTHWC, next(model.parameters()).device)
-    with autocast(clip_BCTHW.device, execution):
+    # Not compiled: that would take minutes for the eval mode, and again for a last batch of another size.
+    with (
+        torch.compiler.set_stance("force_eager"),
+        exact_float32() if execution == PLAIN else nullcontext(),
+        autocast(clip_BCTHW.device, execution),
+    ):
         output = model(clip_BCTHW)
     inconsistency = spatio_temporal_consistency(output.enhanced, clip_BCTHW, reduction="none")
     return Prediction(output.logits.float().cpu(), inconsistency.float().cpu())
