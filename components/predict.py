@@ -202,7 +202,8 @@ class _Predictor:
 
     def __init__(self, files: ray.ObjectRef, threads: int) -> None:
         torch.set_num_threads(threads)
-        keep_freed_memory()
+        if not ray.get_gpu_ids():
+            keep_freed_memory()
         self.bundle = bundle_from_files(ray.get(files), "cuda" if ray.get_gpu_ids() else "cpu")
 
     def __call__(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -45,7 +45,8 @@ class Predictor:
 
     def __init__(self, threads: int) -> None:
         torch.set_num_threads(threads)
-        keep_freed_memory()
+        if not ray.get_gpu_ids():
+            keep_freed_memory()
 
     def predict(self, files: dict[str, bytes], clips: DataIterator, batch: int) -> list[tuple[int, np.ndarray, float]]:
         """Number, logits [C] and inconsistency of every clip of a stream, by the bundle of these files.

@@ -53,9 +53,12 @@ def plain_step_times(
 ) -> list[float]:
     """Seconds from one training step on uint8 batches to the next, in a loop without any framework."""
     torch.set_num_threads(threads)
-    keep_freed_memory()
-    seed_everything(experiment.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        keep_freed_memory()
+    else:
+        torch.backends.cudnn.benchmark = True
+    seed_everything(experiment.seed)
     model = build(experiment.model, num_classes, experiment.data.frames, experiment.data.crop_px)
     execution = choose(model, experiment, device).execution
     model = prepared(model.to(device).train(), execution)
@@ -179,7 +182,7 @@ def medians_s(calls: Sequence[Callable[[], object]], rounds: int, device: str) -
         for call, taken in zip(calls, times_s, strict=True):
             start_s = time.perf_counter()
             call()
-            if device == "cuda":
+            if torch.device(device).type == "cuda":
                 torch.cuda.synchronize()
             taken.append(time.perf_counter() - start_s)
     return [statistics.median(taken[1:]) for taken in times_s]  # the first round warms up

@@ -1,6 +1,7 @@
 """What a step of joint training costs, in time and memory, beside the classifier's own and beside Zero-DCE's."""
 
 import copy
+import gc
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from dtcm.benchmarks import medians_s
 from dtcm.canary import choose
 from dtcm.config import DataConfig, Experiment, LossConfig, ModelConfig, OptimConfig
 from dtcm.costs import count, training_macs
+from dtcm.errors import BadInput
 from dtcm.execution import PLAIN, Execution, autocast, prepared
 from dtcm.models.dtcm import DTCM, build, to_model_input
 from dtcm.step import make_optimizer, train_step
@@ -94,25 +96,58 @@ def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
 def largest_batch(classifier: str, frames: int, size: int, device: torch.device) -> int:
     """The largest power of two of clips that a joint step has memory for on this GPU, in bfloat16."""
     batch = 1
-    while True:
-        experiment = _experiment(ModelConfig(classifier=classifier), frames, size, 2 * batch)
-        model = build(experiment.model, CLASSES, frames, size)
-        try:
-            step = _joint_step(model, experiment, device, Execution("bf16", "channels-last"))
-            step()
-            step()
-        except torch.OutOfMemoryError:
-            return batch
-        torch.cuda.empty_cache()
+    while _fits(classifier, frames, size, 2 * batch, device):
         batch *= 2
+    return batch
+
+
+def largest_step_costs(
+    classifier: str, frames: int, size: int, device: torch.device, rounds: int
+) -> tuple[int, StepCosts]:
+    """`step_costs` of the largest batch that a GPU has memory for, and that batch."""
+    batch = largest_batch(classifier, frames, size, device)
+    while True:
+        try:
+            return batch, step_costs(classifier, frames, size, batch, device, rounds)
+        except (RuntimeError, BadInput):  # both steps' models and moments are there at once
+            if batch == 1:
+                raise
+        free(device)
+        batch //= 2
+
+
+def _fits(classifier: str, frames: int, size: int, batch: int, device: torch.device) -> bool:
+    """Whether two joint steps of so many clips end well. Memory that is lacking is an error of many names on a GPU."""
+    experiment = _experiment(ModelConfig(classifier=classifier), frames, size, batch)
+    model = build(experiment.model, CLASSES, frames, size)
+    try:
+        step = _joint_step(model, experiment, device, Execution("bf16", "channels-last"))
+        step()
+        step()
+    except RuntimeError:
+        return False
+    finally:
+        free(device)
+    return True
+
+
+def free(device: torch.device) -> None:
+    """Give a GPU's unused memory back, also what models hold that hold themselves."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def matmul_peak(device: torch.device, execution: Execution) -> float:
-    """Operations per second of a product of square matrices in the precision of the steps."""
+    """Operations per second of a product of square matrices in the arithmetic of the steps' convolutions."""
     side = 8192 if device.type == "cuda" else 1024
     dtype = torch.bfloat16 if execution.precision == "bf16" else torch.float32
     a, b = (torch.rand(side, side, device=device, dtype=dtype) for _ in range(2))
-    (seconds,) = medians_s([lambda: a @ b], 10, device.type)
+    before, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, True
+    try:
+        (seconds,) = medians_s([lambda: a @ b], 10, device.type)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
     return 2 * side**3 / seconds
 
 

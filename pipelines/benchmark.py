@@ -13,8 +13,9 @@ import tyro
 
 from dtcm.benchmarks import darkness_ratios, enhancer_ratios
 from dtcm.data.sample import make_sample
+from dtcm.heap import keep_freed_memory
 from dtcm.recipes import RECIPES
-from dtcm.step_benchmarks import largest_batch, memory_ratios, step_costs
+from dtcm.step_benchmarks import free, largest_step_costs, memory_ratios, step_costs
 from pipelines.command_line import run
 
 K = (1, 2, 4, 8, 16)
@@ -59,6 +60,8 @@ class BenchmarkArguments:
 def main() -> None:
     """Measure and print the table."""
     args = tyro.cli(BenchmarkArguments)
+    if args.device == "cpu":
+        keep_freed_memory()  # as a training's workers do
     videos = sorted(glob.glob(args.videos, recursive=True)) if args.videos else _sample_videos()
     print(f"{'measure':76s}{'measured':>10s}{'aim':>10s}")
     for k, ratio in enhancer_ratios(K, args.frames, args.size, args.device, args.rounds).items():
@@ -89,14 +92,14 @@ def main() -> None:
 
 def _joint_steps(args: BenchmarkArguments) -> None:
     device, size = torch.device(args.device), (args.step_frames, args.step_size)
+    torch.backends.cudnn.benchmark = True  # as a training's workers have it on a GPU
     shape = f"{args.step_frames}x{args.step_size}x{args.step_size}"
     for k, ratio in memory_ratios(K, args.classifier, *size, device).items():
         _line(f"joint step, light at k={k} over Zero-DCE, memory, {shape}", ratio, MIB[k] / 5269, "in print")
-    batches = [args.batch]
+    measured = [(args.batch, step_costs(args.classifier, *size, args.batch, device, args.rounds))]
     if device.type == "cuda":
-        batches.append(largest_batch(args.classifier, *size, device))
-    for batch in batches:
-        costs = step_costs(args.classifier, *size, batch, device, args.rounds)
+        measured.append(largest_step_costs(args.classifier, *size, device, args.rounds))
+    for batch, costs in measured:
         clips = f"{batch} clips of {shape}"
         _line(f"joint step over the classifier's own, time, {clips}", costs.over_classifier, 1.15, "or less")
         _line("  the same by operations of the forward pass", costs.by_forward)
@@ -104,6 +107,7 @@ def _joint_steps(args: BenchmarkArguments) -> None:
         _line(f"  clips per second, {args.classifier}", costs.clips_per_s)
         _line("  share of this device's measured peak", costs.share_of_peak)
         print(f"  {costs.why}")
+    free(device)  # Ray's workers are to find it empty
 
 
 def _sample_videos() -> list[str]:
