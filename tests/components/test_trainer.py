@@ -107,6 +107,20 @@ def test_two_workers_go_on_where_one_was_and_end_where_it_ends(featured, manifes
         assert_close(tensor(averages[0][name]), tensor(value), rtol=0.02, atol=1e-4)
 
 
+@pytest.mark.slow
+def test_masks_of_dropout_are_those_of_the_step_also_in_a_training_that_goes_on(manifest, tiny, tmp_path):
+    experiment = with_overrides(tiny, {"model.classifier": "squeezenet3d", "model.enhancer": "zero-dce"})
+    for name in ("calm", "again"):
+        (tmp_path / name).mkdir()
+    calm = Run("calm", Folder(str(tmp_path / "calm")), experiment)
+    settings = Settings(storage=str(tmp_path), threads=1, checkpoint_steps=1, keep_checkpoints=9)
+    train(calm, manifest, 2, settings, use_gpu=False)
+    again = copy_of(calm, experiment, tmp_path / "again", step=1)
+    train(again, manifest, 2, settings, use_gpu=False)
+    assert records(again) == records(calm)
+    assert read_checkpoint(again.checkpoints, 6) == read_checkpoint(calm.checkpoints, 6)
+
+
 def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_clips(trained, manifest, tiny, tmp_path):
     run = copy_of(trained.run, with_overrides(tiny, {"optim.lr": 1e30}), tmp_path, step=3)
     with pytest.raises(BadInput, match=r"step 5 are not finite; .*not_finite\.json names its clips"):
