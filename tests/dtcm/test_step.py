@@ -15,6 +15,7 @@ from dtcm.losses import joint
 from dtcm.models import build
 from dtcm.models.stem import Stem
 from dtcm.step import make_optimizer, set_trained, train_step, trained_part
+from dtcm.step_benchmarks import peak_bytes
 
 PARTS = ("enhancer", "classifier")
 
@@ -157,13 +158,32 @@ def assert_close(found, expected):
         torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-5 * float(value.abs().max()))
 
 
-@pytest.mark.parametrize("accumulate", [2, 5])
-def test_a_batch_computed_in_parts_is_the_whole_batch(accumulate):
-    config = LossConfig(label_smoothing=0.1)
+def batches_seen(model):
+    """A list that grows by the number of clips of every batch that a model is given."""
+    seen = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    return seen
+
+
+@pytest.mark.parametrize(("accumulate", "batches"), [(2, [3, 2]), (5, [1] * 5)])
+def test_a_batch_computed_in_parts_is_the_whole_batch(accumulate, batches):
+    config, model = LossConfig(label_smoothing=0.1), without_batch_statistics()
+    seen = batches_seen(model)
     parts, gradients = gradients_of(without_batch_statistics(), config)
-    parts_found, found = gradients_of(without_batch_statistics(), config, accumulate=accumulate)
+    parts_found, found = gradients_of(model, config, accumulate=accumulate)
+    assert seen == batches
     assert parts_found == pytest.approx(parts, rel=1e-5)
     assert_close(found, gradients)
+
+
+def test_a_batch_computed_in_parts_takes_the_memory_of_a_part():
+    """The graph of a part is gone before the next one begins. A fifth, and what is not of the clips."""
+
+    def peak(accumulate):
+        model = without_batch_statistics()
+        return peak_bytes(lambda: gradients_of(model, LossConfig(), accumulate=accumulate), torch.device("cpu"))
+
+    assert peak(5) < peak(1) / 2
 
 
 def test_a_long_gradient_is_scaled_to_the_norm_and_a_short_one_left():
@@ -189,18 +209,19 @@ def two_workers(rank, folder):
 
 
 def of_a_share(rank, config, options):
-    """Parts of the loss, gradients and number of exchanges.
+    """Parts of the loss, gradients, number of exchanges, and the clips of every batch that the model is given.
 
     The model ends here, before the group of processes: torch can wait for ever when a model is the group's last owner.
     """
     exchanges = []
     share = len(range(rank, 5, 2)) * 2 / 5
     model = DistributedDataParallel(without_batch_statistics())
+    seen = batches_seen(model.module)
     model.register_comm_hook(exchanges, counted_exchange)
     parts, gradients = gradients_of(model, config, slice(rank, None, 2), share=share, **options)
     means = torch.tensor(list(parts.values())) * share / 2
     dist.all_reduce(means)
-    return dict(zip(parts, means.tolist(), strict=True)), gradients, len(exchanges)
+    return dict(zip(parts, means.tolist(), strict=True)), gradients, len(exchanges), seen
 
 
 def counted_exchange(exchanges, bucket):
@@ -216,11 +237,13 @@ def test_two_workers_with_uneven_shares_have_the_gradients_of_one(tmp_path):
     """In parts, exchanging gradients once; and with a contrast whose pairs lie on both workers."""
     mp.spawn(two_workers, (str(tmp_path),), nprocs=2, daemon=True)
     results = torch.load(tmp_path / "found", weights_only=True)
-    exchanged = []
-    for (config, options), (parts_found, found, exchanges) in zip(CASES, results, strict=True):
+    exchanged, seen_by_the_first = [], []
+    for (config, options), (parts_found, found, exchanges, seen) in zip(CASES, results, strict=True):
         whole = {name: value for name, value in options.items() if name != "accumulate"}
         parts, gradients = gradients_of(without_batch_statistics(), config, **whole)
         assert parts_found == pytest.approx(parts, rel=1e-4)
         assert_close(found, gradients)
         exchanged.append(exchanges)
+        seen_by_the_first.append(seen)
+    assert seen_by_the_first == [[2, 1], [3]]
     assert exchanged[0] == exchanged[1], "a batch in parts is exchanged as often as a whole one"
