@@ -1,6 +1,7 @@
 """Training with everything on that the paper's run leaves off, and training that cannot go on."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def featured(trained, manifest, tiny, tmp_path_factory):
             "data.balanced": True, "model.enhancer": "zero-dce", "loss.label_smoothing": 0.1, "loss.supcon": 0.5,
             "loss.exposure_target": "luminance", "loss.distill": 1.0, "loss.teachers": (trained.run.model.uri,),
             "optim.accumulate": 2, "optim.clip_norm": 1.0, "optim.ema": 0.9, "optim.schedule": "cosine",
-            "optim.warmup_epochs": 0.7, "optim.checkpointing": True,
+            "optim.warmup_epochs": 0.7, "optim.enhancer_lr": 5e-4, "optim.checkpointing": True,
         },
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("featured")
@@ -68,6 +69,10 @@ def test_every_feature_shows_in_the_record(featured):
     parts = metrics["ar"] + 0.1 * (4 * metrics["stc"] + metrics["dark"]) + metrics["distill"] + 0.5 * metrics["supcon"]
     assert metrics["total"] == pytest.approx(parts, rel=1e-5)
     assert metrics["grad_norm"] > 0
+    # Two steps of warm-up, 0.7 of the three in an epoch, then the cosine of 0, 45, 90 and 135 degrees.
+    factors = [0.5, 1, 1, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2]
+    rates = [(record["metrics"]["lr"], record["metrics"]["lr_enhancer"]) for record in steps_of(featured)]
+    assert rates == [(pytest.approx(1e-3 * factor), pytest.approx(5e-4 * factor)) for factor in factors]
 
 
 def test_classes_are_balanced_by_the_labels_of_the_manifest(manifest, tiny):
