@@ -1,8 +1,11 @@
 """Fixtures of the tests of what runs on a cluster."""
 
 import pytest
+import torch
+import torch.distributed as dist
 
 from components.storage import Folder
+from dtcm.config import DataConfig, Experiment, ModelConfig, OptimConfig
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -11,3 +14,24 @@ def folder(request, tmp_path):
     if request.param == "disk":
         return Folder(str(tmp_path / "folder"))
     return Folder(request.getfixturevalue("s3")) / tmp_path.name
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    """A group of one process, this one, on the CPU: what a worker computes can then be had without Ray Train."""
+    for module in ("components.state", "components.worker"):
+        monkeypatch.setattr(f"{module}.get_device", lambda: torch.device("cpu"))
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # threads that wait for each other lose most of their time where others share the cores
+    yield
+    torch.set_num_threads(threads)
+    dist.destroy_process_group()
+
+
+@pytest.fixture
+def small():
+    """An experiment whose model is quickly made; it has no videos."""
+    return Experiment(
+        data=DataConfig(frames=4, crop_px=16), model=ModelConfig(classifier="small3d"), optim=OptimConfig(batch=2)
+    )

@@ -1,12 +1,16 @@
 import json
 
+import pytest
 import torch
+from torch import nn
 
-from components.state import Progress, State
+from components.runs import Run
+from components.state import Progress, State, begin
+from components.storage import Folder
 from dtcm import checkpoint
-from dtcm.config import ModelConfig, OptimConfig
+from dtcm.config import LossConfig, ModelConfig, OptimConfig, with_overrides
 from dtcm.models.dtcm import build
-from dtcm.step import make_optimizer
+from dtcm.step import make_optimizer, train_step
 
 
 def a_state():
@@ -58,3 +62,21 @@ def test_the_best_epoch_is_that_of_the_highest_accuracy_then_the_lowest_cross_en
     assert state.progress == Progress(12, 6, (0.5, -0.9))
     state.choose({})  # without validation: the latest
     assert state.progress.best_step == 12
+
+
+@pytest.mark.parametrize(("checkpointing", "calls"), [(False, 1), (True, 2)])
+def test_a_training_that_is_asked_to_computes_its_blocks_again(alone, small, tmp_path, checkpointing, calls):
+    experiment = with_overrides(small, {"optim.checkpointing": checkpointing})
+    state = begin(Run("run", Folder(str(tmp_path)), experiment), num_classes=2, world=1, files=None)
+    counted = {"enhancer": 0, "classifier": 0}
+
+    def count(part):
+        counted[part] += 1
+
+    for part in counted:
+        layers = state.model.get_submodule(part).modules()
+        first = next(layer for layer in layers if isinstance(layer, (nn.Conv2d, nn.Conv3d)))
+        first.register_forward_hook(lambda *_, part=part: count(part))
+    clips = torch.randint(0, 60, (2, 4, 16, 16, 3), dtype=torch.uint8)
+    train_step(state.model, state.optimizer, clips, torch.tensor([0, 1]), LossConfig())
+    assert counted == {"enhancer": calls, "classifier": calls}
