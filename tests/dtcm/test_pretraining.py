@@ -1,14 +1,16 @@
 from collections import Counter
 
 import pytest
+import torch
 
 from dtcm import checkpoint
-from dtcm.config import with_overrides
+from dtcm.config import total_epochs, with_overrides
 from dtcm.data import synthetic
 from dtcm.models.dtcm import build
 from dtcm.options import check_training
 from dtcm.pretraining import fitted, manifest, pretraining, run_name
 from dtcm.recipes import RECIPES
+from dtcm.step import make_optimizer, set_trained, train_step, trained_part
 
 START = with_overrides(RECIPES["sample"](), {"model.init": "synthetic"})
 
@@ -48,6 +50,20 @@ def test_every_recipe_can_be_pre_trained(recipe):
     made = pretraining(with_overrides(RECIPES[recipe](), {"model.init": "synthetic"}))
     check_training(made, workers=1)
     assert (made.model.init, made.data.name, made.optim.epochs) == ("random", "synthetic", 1)
+
+
+@pytest.mark.parametrize("setting", ["one-stage", "two-stage"])
+def test_every_parameter_of_enhancer_and_classifier_is_pre_trained(setting):
+    ours = pretraining(with_overrides(START, {"loss.setting": setting, "data.frames": 4, "data.crop_px": 16}))
+    model = build(ours.model, 11, 4, 16)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    optimizer = make_optimizer(model, ours.optim)
+    for epoch in range(total_epochs(ours)):
+        trained = trained_part(ours, epoch)
+        set_trained(model, trained)
+        clips = torch.randint(0, 60, (2, 4, 16, 16, 3), dtype=torch.uint8)
+        train_step(model, optimizer, clips, torch.tensor([0, 10]), ours.loss, trained=trained)
+    assert {name for name, value in model.named_parameters() if value.equal(before[name])} == set()
 
 
 def test_the_manifest_lists_every_video_once_and_validates_on_others():
