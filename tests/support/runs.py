@@ -1,11 +1,18 @@
 """What a run left behind: in its folder and in MLflow."""
 
+import copy
 import json
 
 import mlflow
+import torch
 
+from components.ingest import make_plan, subset
 from components.storage import checkpoint_steps, read_checkpoint
 from dtcm.data.files import filesystem, join, list_files
+from dtcm.data.transforms import load_clip
+from dtcm.models.dtcm import build
+from dtcm.seeding import seed_everything
+from dtcm.step import make_optimizer, set_trained, train_step
 
 
 def steps_of(run):
@@ -15,6 +22,19 @@ def steps_of(run):
 def curve(run):
     """Step and loss of every step."""
     return [(record["step"], record["metrics"]["total"]) for record in steps_of(run)]
+
+
+def first_step(experiment, manifest, num_classes):
+    """A new model as it was, and the figures of the first step of its training, computed without Ray."""
+    seed_everything(experiment.seed)
+    model = build(experiment.model, num_classes, experiment.data.frames, experiment.data.crop_px)
+    new, optim = copy.deepcopy(model), experiment.optim
+    set_trained(model, "both")
+    videos, rows = subset(manifest, "train").to_pylist(), make_plan(manifest, experiment).rows(0)
+    clips = torch.stack([torch.tensor(load_clip(videos[row.video]["path"], row, experiment.data)) for row in rows])
+    labels = torch.tensor([videos[row.video]["label"] for row in rows])
+    optimizer = make_optimizer(model, optim)
+    return new, train_step(model, optimizer, clips, labels, experiment.loss, accumulate=optim.accumulate)
 
 
 def history(run, uri):
