@@ -243,3 +243,5 @@ def test_what_joint_training_adds_to_the_classifiers_own():
     assert training_macs(joint, clip) == 3 * whole - first_of_enhancer
     assert training_macs(joint, clip) / training_macs(joint.classifier, clip) == pytest.approx(1.263, abs=5e-4)
     assert whole / own == pytest.approx(1.119, abs=5e-4)
+    paper_ops = [count(part, clip).paper_ops for part in (joint, joint.classifier)]
+    assert paper_ops[0] / paper_ops[1] == pytest.approx((38.4664 + 4.7703) / 38.4664, abs=1e-4)  # Tables III and IX
