@@ -24,6 +24,7 @@ from dtcm.data.transforms import load_clip
 from dtcm.models.dtcm import build
 from dtcm.seeding import seed_everything
 from dtcm.step import make_optimizer, set_trained, train_step
+from tests.support.runs import first_step
 
 CLIPS = 8
 CLASSES = ("Left", "Right")
@@ -150,3 +151,16 @@ def test_one_that_was_cut_off_is_finished_by_the_next(initial, student, folder, 
     assert {name: value.tolist() for name, value in load(again).items()} == {
         name: value.tolist() for name, value in load(initial).items()
     }
+
+
+@pytest.mark.slow
+def test_the_enhancer_is_pre_trained_too(initial, student, folder):
+    """Held against the weights that pre-training began with, as its first loss proves."""
+    ours, manifest = pretraining.pretraining(student), pretraining.manifest(CLIPS)
+    new, expected = first_step(ours, manifest, num_classes=11)
+    records = [json.loads(line) for line in folder.read("metrics.jsonl").splitlines()]
+    assert records[0]["metrics"]["total"] == pytest.approx(expected["total"], rel=1e-3)
+    given = load(initial)
+    names = [name for name, _ in new.named_parameters() if name.startswith("enhancer.")]
+    assert names
+    assert not [name for name in names if given[name].equal(new.get_parameter(name))]
