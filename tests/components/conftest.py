@@ -1,11 +1,14 @@
 """Fixtures of the tests of what runs on a cluster."""
 
+import threading
+
 import pytest
 import torch
 import torch.distributed as dist
 
 from components.storage import Folder
 from dtcm.config import DataConfig, Experiment, ModelConfig, OptimConfig
+from tests.support.processes import DEADLINE_S
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -35,3 +38,35 @@ def small():
     return Experiment(
         data=DataConfig(frames=4, crop_px=16), model=ModelConfig(classifier="small3d"), optim=OptimConfig(batch=2)
     )
+
+
+@pytest.fixture
+def in_background():
+    """Starts a function in a thread; what is returned waits for its end, and raises its error."""
+    threads = []
+
+    def start(function, *arguments):
+        outcome = []
+
+        def run():
+            try:
+                outcome.append((function(*arguments), None))
+            except BaseException as error:
+                outcome.append((None, error))
+
+        thread = threading.Thread(target=run, daemon=True)
+        threads.append(thread)
+        thread.start()
+
+        def result():
+            thread.join()
+            value, error = outcome[0]
+            if error is not None:
+                raise error
+            return value
+
+        return result
+
+    yield start
+    for thread in threads:
+        thread.join(DEADLINE_S)

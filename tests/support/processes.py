@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -51,6 +52,16 @@ def stopped_at(pid, word):
     except (ProcessLookupError, KeyError):
         pass
     return False
+
+
+@contextmanager
+def still(pid, word):
+    """A process, which is what it is taken for, stands still for a `with` block."""
+    assert stopped_at(pid, word)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def finished(process):

@@ -5,7 +5,6 @@ import os
 import shlex
 import shutil
 import signal
-import threading
 
 import mlflow
 import pytest
@@ -14,15 +13,19 @@ from components.register import register_run
 from components.registry import Tracker
 from components.runs import Run
 from components.settings import Settings
-from components.storage import Folder
+from components.storage import Folder, checkpoint_steps, read_checkpoint
 from components.workflow import train_test_register
 from dtcm.config import with_overrides
 from dtcm.errors import BadInput
 from pipelines import register_run as register_command
 from pipelines.train_arid import describe
-from tests.support.processes import wait_for
-from tests.support.runs import assert_in_mlflow, curve, history, records
+from tests.support.processes import below, still, wait_for
+from tests.support.runs import assert_in_mlflow, curve, history, records, steps_of
 from tests.support.servers import free_ports, start_mlflow
+from tests.support.survival import find_run
+
+EPOCHS = 20
+"""Of three steps each, between which the training's process is stopped."""
 
 
 class Server:
@@ -75,45 +78,50 @@ def tracker_experiment(server, tracker):
 
 
 @pytest.mark.slow
-def test_training_goes_on_without_mlflow_and_its_records_are_complete_when_it_is_back(cluster, tiny, server, tmp_path):
-    """Nobody listens when training begins; the server starts, is killed when it holds steps, and comes back."""
-    experiment = with_overrides(tiny, {"optim.epochs": 150})
-    seen = []
+@pytest.mark.timeout(900)  # two trainings and two starts of a server
+def test_training_goes_on_without_mlflow_and_its_records_are_complete_when_it_is_back(
+    cluster, tiny, server, tmp_path, in_background
+):
+    """Nobody listens when training begins; the server starts, is killed when it holds steps, and comes back.
+
+    Training stands still while the server does so, however long that takes.
+    """
+    experiment = with_overrides(tiny, {"optim.epochs": EPOCHS})
+    settings = Settings(storage=str(tmp_path / "runs"), tracking_uri=server.uri)
+    result = in_background(train_test_register, experiment, settings)
 
     def steps():
-        (place,) = list((tmp_path / "runs").glob("*/split1/*")) or [None]
-        if place is None or not (place / "metrics.jsonl").exists():
-            return 0
-        return sum('"train"' in line for line in (place / "metrics.jsonl").read_text().splitlines())
+        run = find_run(tmp_path / "runs", experiment)
+        return len(steps_of(run)) if run else 0
 
-    def held():
+    def in_mlflow():
         client = mlflow.MlflowClient(server.uri)
         ids = [each.experiment_id for each in client.search_experiments()]
         return [run for run in client.search_runs(ids) if "train/total" in run.data.metrics]
 
-    def disturb():
-        seen.append(wait_for(steps, "a step"))
+    without = wait_for(steps, "a step without a server")
+    (worker,) = below(os.getpid(), "RayTrainWorker")
+    with still(worker, "RayTrainWorker"):
         server.start()
-        wait_for(held, "a run in MLflow")
+        wait_for(in_mlflow, "a run in MLflow")
         server.kill()
-        seen.append(steps())
-        wait_for(lambda: steps() > seen[-1], "a step without MLflow")
-        seen.append(steps())
+        held = steps()
+    wait_for(lambda: steps() > held, "a step after the server's end")
+    with still(worker, "RayTrainWorker"):
+        assert 0 < without <= held < steps() < 3 * EPOCHS
         server.start()
-
-    thread = threading.Thread(target=disturb)
-    thread.start()
-    settings = Settings(storage=str(tmp_path / "runs"), tracking_uri=server.uri)
-    result = train_test_register(experiment, settings)
-    thread.join()
-    assert 0 < seen[0] <= seen[1] < seen[2] < 450
-    assert_in_mlflow(result.run, server.uri)
-    assert [step for step, _ in curve(result.run)] == list(range(1, 451))
-    assert result.model_version.endswith("version 1")
-    calm = train_test_register(experiment, Settings(storage=str(tmp_path / "calm")))
-    assert records(result.run) == records(calm.run)
-    assert result.run.model.read("model.safetensors") == calm.run.model.read("model.safetensors")
-    assert result.run.read_table("predictions.parquet").equals(calm.run.read_table("predictions.parquet"))
+    run = result().run
+    assert_in_mlflow(run, server.uri)
+    assert [step for step, _ in curve(run)] == list(range(1, 3 * EPOCHS + 1))
+    assert result().model_version.endswith("version 1")
+    calm = train_test_register(experiment, Settings(storage=str(tmp_path / "calm"))).run
+    assert records(run) == records(calm)
+    assert run.model.read("model.safetensors") == calm.model.read("model.safetensors")
+    assert run.read_table("predictions.parquet").equals(calm.read_table("predictions.parquet"))
+    assert checkpoint_steps(run.checkpoints) == checkpoint_steps(calm.checkpoints)
+    last = read_checkpoint(run.checkpoints, 3 * EPOCHS)
+    assert last
+    assert last == read_checkpoint(calm.checkpoints, 3 * EPOCHS)
 
 
 @pytest.fixture

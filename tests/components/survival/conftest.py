@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 
 import pytest
 
 from components.settings import Settings
 from components.workflow import train_test_register
 from dtcm.config import with_overrides
-from tests.support.processes import DEADLINE_S, below
+from tests.support.processes import below
 from tests.support.servers import ROOT
 from tests.support.survival import EPOCH, STEPS
 
@@ -52,38 +51,6 @@ def calm(cluster, experiment, tmp_path_factory):
 def slow_calm(cluster, slow_experiment, tmp_path_factory):
     storage = str(tmp_path_factory.mktemp("slow"))
     return train_test_register(slow_experiment, Settings(storage=storage, threads=1, checkpoint_minutes=0)).run
-
-
-@pytest.fixture
-def in_background():
-    """Starts a function in a thread; what is returned waits for its end, and raises its error."""
-    threads = []
-
-    def start(function, *arguments):
-        outcome = []
-
-        def run():
-            try:
-                outcome.append((function(*arguments), None))
-            except BaseException as error:
-                outcome.append((None, error))
-
-        thread = threading.Thread(target=run, daemon=True)
-        threads.append(thread)
-        thread.start()
-
-        def result():
-            thread.join()
-            value, error = outcome[0]
-            if error is not None:
-                raise error
-            return value
-
-        return result
-
-    yield start
-    for thread in threads:
-        thread.join(DEADLINE_S)
 
 
 @pytest.fixture
