@@ -28,7 +28,11 @@ def find_run(storage, experiment):
 def assert_same(run, calm, keep=2):
     """Records, weights, predictions, each once in metrics.jsonl and MLflow, and no more checkpoints than are kept."""
     assert_same_results(run, calm)
-    last = records(calm)[-1][1]
+    assert_kept(run, records(calm)[-1][1], keep)
+
+
+def assert_kept(run, last, keep=2):
+    """The last step's checkpoint is there, the best epoch's, and no more than are kept; all are whole."""
     steps, best = checkpoint_steps(run.checkpoints), best_step(run, last)
     assert steps[-1] == last
     assert best in steps
