@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -42,6 +42,11 @@ def below(root, word="", of=None):
     return [pid for pid in children if word in known[pid][1]] + deeper
 
 
+def threads(pid):
+    """Names of a process's threads, as libraries call theirs; Python's all have the process's own."""
+    return [(folder / "comm").read_text().strip() for folder in Path(f"/proc/{pid}/task").iterdir()]
+
+
 def stopped_at(pid, word):
     """Stop a process; whether it then is what it was taken for. It goes on if not."""
     try:
@@ -61,7 +66,8 @@ def still(pid, word):
     try:
         yield
     finally:
-        os.kill(pid, signal.SIGCONT)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def finished(process):

@@ -7,7 +7,7 @@ from components.runs import Run
 from components.settings import Settings
 from components.storage import COMMITTED, Folder, checkpoint_steps, read_checkpoint
 from dtcm.checkpoint import PROGRESS
-from tests.support.processes import below, wait_for
+from tests.support.processes import below, threads, wait_for
 from tests.support.runs import assert_in_mlflow, records
 
 EPOCH, STEPS = 12, 60
@@ -77,6 +77,11 @@ def await_steps(storage, experiment):
 def reached(storage, experiment):
     """Wait for the middle of the run."""
     return wait_for(lambda: [s for s in committed(storage, experiment) if s >= KILL_AT], f"step {KILL_AT}")[-1]
+
+
+def is_rank_0(worker):
+    """Whether it is the training worker that keeps the store through which all of them find each other."""
+    return any("tcpstore" in name for name in threads(worker))
 
 
 def raylet_of(raylets, word):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from functools import cache
 
 import pytest
 
@@ -15,7 +16,7 @@ from components.workflow import train_test_register
 from dtcm.config import with_overrides
 from tests.support.processes import below
 from tests.support.servers import ROOT
-from tests.support.survival import EPOCH, STEPS
+from tests.support.survival import EPOCH, STEPS, settings
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +52,19 @@ def calm(cluster, experiment, tmp_path_factory):
 def slow_calm(cluster, slow_experiment, tmp_path_factory):
     storage = str(tmp_path_factory.mktemp("slow"))
     return train_test_register(slow_experiment, Settings(storage=storage, threads=1, checkpoint_minutes=0)).run
+
+
+@pytest.fixture(scope="session")
+def calm_with(cluster, experiment, tmp_path_factory):
+    """The run of so many workers that nothing happened to, without batch statistics, in which sums are less exact."""
+    changes = {"model.enhancer": "zero-dce", "optim.batch": 2, "optim.epochs": 2 * STEPS // EPOCH}
+
+    @cache
+    def trained(workers):
+        where = settings(tmp_path_factory.mktemp("pairs"), workers=workers)
+        return train_test_register(with_overrides(experiment, changes), where).run
+
+    return trained
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ Real processes and signals. When to kill is decided by what is seen in the run f
 import os
 import re
 import signal
-from functools import cache
 
 import numpy as np
 import pytest
@@ -16,17 +15,16 @@ from torch.testing import assert_close
 from components.storage import read_checkpoint
 from components.workflow import train_test_register
 from dtcm.checkpoint import WEIGHTS
-from dtcm.config import with_overrides
-from tests.support.processes import below, finished, processes, stopped_at, wait_for
+from tests.support.processes import below, finished, processes, still, stopped_at, wait_for
 from tests.support.runs import assert_in_mlflow, records
 from tests.support.survival import (
-    EPOCH,
     KILL_AT,
     STEPS,
     assert_kept,
     assert_same,
     committed,
     find_run,
+    is_rank_0,
     raylet_of,
     reached,
     settings,
@@ -43,6 +41,24 @@ def test_a_killed_training_worker(cluster, calm, experiment, tmp_path, in_backgr
     assert stopped_at(worker, "RayTrainWorker")
     assert committed(tmp_path, experiment)[-1] < STEPS
     os.kill(worker, signal.SIGKILL)
+    assert_same(result().run, calm)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_training_worker_of_two(calm_with, tmp_path, in_background, rank):
+    """Both stand still at the kill, so that the one that is left has not ended before it."""
+    calm = calm_with(2)
+    result = in_background(train_test_register, calm.experiment, settings(tmp_path, workers=2))
+    reached(tmp_path, calm.experiment)
+    workers = below(os.getpid(), "RayTrainWorker")
+    (first,) = filter(is_rank_0, workers)
+    (second,) = set(workers) - {first}
+    lost, left = (second, first) if rank else (first, second)
+    with still(left, "RayTrainWorker"):
+        assert stopped_at(lost, "RayTrainWorker")
+        assert committed(tmp_path, calm.experiment)[-1] < STEPS
+        os.kill(lost, signal.SIGKILL)
     assert_same(result().run, calm)
 
 
@@ -98,19 +114,6 @@ def test_a_killed_driver_and_the_same_command_again(calm, experiment, command, t
     for promised in (", from step ", "Test:", "chance", "Run folder:", "Registered:", "MLflow's page:"):
         assert promised in output
     assert_same(find_run(tmp_path / "runs", experiment), calm)
-
-
-@pytest.fixture(scope="module")
-def calm_with(cluster, experiment, tmp_path_factory):
-    """The run of so many workers that nothing happened to, without batch statistics, in which sums are less exact."""
-    changes = {"model.enhancer": "zero-dce", "optim.batch": 2, "optim.epochs": 2 * STEPS // EPOCH}
-
-    @cache
-    def trained(workers):
-        where = settings(tmp_path_factory.mktemp("pairs"), workers=workers)
-        return train_test_register(with_overrides(experiment, changes), where).run
-
-    return trained
 
 
 @pytest.mark.slow
