@@ -6,17 +6,19 @@ Real processes and signals. When to kill is decided by what is seen in the run f
 import os
 import re
 import signal
+import threading
 
 import numpy as np
 import pytest
 from safetensors.torch import load
 from torch.testing import assert_close
 
+from components.settings import Settings
 from components.storage import read_checkpoint
 from components.workflow import train_test_register
 from dtcm.checkpoint import WEIGHTS
 from tests.support.processes import below, finished, processes, still, stopped_at, wait_for
-from tests.support.runs import assert_in_mlflow, records
+from tests.support.runs import assert_in_mlflow, assert_undisturbed, records
 from tests.support.survival import (
     KILL_AT,
     STEPS,
@@ -31,6 +33,24 @@ from tests.support.survival import (
 )
 
 pytestmark = pytest.mark.timeout(900)  # a run, its loss, and the rest of the run
+
+
+def test_a_training_worker_killed_while_it_writes_a_checkpoint(
+    cluster, s3, tiny, trained, proxied_s3, tmp_path, in_background
+):
+    """Up to the kill the store takes nothing of the last checkpoint, so the run waits there for it."""
+    is_killed = threading.Event()
+    proxy = proxied_s3(
+        lambda _, command, path: command == "PUT" and "step_00000006" in path and not is_killed.is_set() and "stall"
+    )
+    tracking = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    where = Settings(storage=f"{s3}/{tmp_path.name}{proxy.options}", tracking_uri=tracking)
+    result = in_background(train_test_register, tiny, where)
+    wait_for(lambda: proxy.failures, "the last checkpoint")
+    (worker,) = below(os.getpid(), "RayTrainWorker")
+    os.kill(worker, signal.SIGKILL)
+    is_killed.set()
+    assert_undisturbed(result(), trained)
 
 
 @pytest.mark.slow
