@@ -19,6 +19,7 @@ class Proxy:
 
     def __init__(self, fault, dead_s=5.0):
         self.fault, self.dead_s, self.failures, self.answered = fault, dead_s, [], []
+        self.log = []  # every request in the order of its arrival: command, path and its fault, if it has one
         self.store = urlsplit(os.environ["AWS_ENDPOINT_URL"])
         self.numbers, self.ended = itertools.count(1), threading.Event()
         self.dead, self.port = False, 0
@@ -27,6 +28,11 @@ class Proxy:
     @property
     def options(self):
         return f"?endpoint_override=127.0.0.1:{self.port}&scheme=http"
+
+    def failures_after(self, file):
+        """Those from the first request on that wrote a file of this name."""
+        (begin, *_) = (at for at, (command, path, _) in enumerate(self.log) if command == "PUT" and file in path)
+        return [request for request in self.log[begin:] if request[2]]
 
     def listen(self):
         self.server = ThreadingHTTPServer(("127.0.0.1", self.port), partial(Handler, self))
@@ -70,6 +76,7 @@ class Handler(BaseHTTPRequestHandler):
     def forward(self):
         proxy, body = self.proxy, self.body()
         fault = "cut" if proxy.dead else proxy.fault(next(proxy.numbers), self.command, self.path)
+        proxy.log.append((self.command, self.path, fault or ""))
         if fault and not proxy.dead:
             proxy.failures.append((self.command, self.path, fault))
         if fault == "stall":

@@ -5,11 +5,13 @@ import os
 import threading
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import mlflow
 import pyarrow as pa
 import pytest
 
+from components.ingest import subset
 from components.parts import Parts
 from components.registry import Tracker
 from components.runs import Run
@@ -23,36 +25,67 @@ from dtcm.data.records import MANIFEST
 from dtcm.errors import BadInput
 from tests.support.runs import assert_in_mlflow, assert_undisturbed, curve, history, records
 
+READS_FAIL = ["500", "503", "cut", "half"]
+WRITES_FAIL = ["500", "503", "cut", "lost"]
 
-def faults_of_a_bad_day(number, command, path, turns, throttled, outage):
-    """Every 15th request fails somehow, first reads of videos are throttled, the first checkpoint finds no store."""
-    if command == "PUT" and "step_00000003/optimizer" in path:
-        return next(outage, None)
-    if command == "GET" and ".mp4" in path and (throttle := next(throttled, None)):
-        return throttle
-    return next(turns) if number % 15 == 0 else None
+
+class BadDay:
+    """Every 15th request fails somehow, the index's first reads are throttled, the first checkpoint finds no store.
+
+    Once training has its run folder, every kind of failure comes to a video of its own, one that is for training, and
+    to a file of a checkpoint.
+    """
+
+    def __init__(self, videos, stall, outage):
+        self.videos, self.trains, self.met = videos, False, set()
+        self.turns = itertools.chain(READS_FAIL, stall, itertools.cycle(READS_FAIL))
+        self.throttled, self.outage = iter(["503"] * 5), iter(outage)
+        self.of_videos, self.of_checkpoints = iter([*READS_FAIL, *stall]), iter([*WRITES_FAIL, *stall])
+
+    def __call__(self, number, command, path):
+        file = urlsplit(path).path
+        self.trains |= command == "PUT" and file.endswith("/config.json")
+        if command == "PUT" and "step_00000003/optimizer" in file and (dead := next(self.outage, None)):
+            return dead
+        if command == "GET" and ".mp4" in file and (throttle := next(self.throttled, None)):
+            return throttle
+        if self.trains and file not in self.met and (fault := self.of_training(command, file)):
+            self.met.add(file)
+            return fault
+        return next(self.turns) if number % 15 == 0 else None
+
+    def of_training(self, command, file):
+        """The next fault for a video or a checkpoint, as long as there are some."""
+        if command == "PUT" and "/step_" in file:
+            return next(self.of_checkpoints, None)
+        return next(self.of_videos, None) if command == "GET" and file.endswith(self.videos) else None
 
 
 @pytest.mark.parametrize("worst", [[], pytest.param(["stall", "dead"], marks=pytest.mark.slow)])
 def test_a_store_that_throttles_fails_stalls_and_dies_shows_in_nothing(
     cluster, tiny, trained, bucket_root, proxied_s3, tmp_path, worst
 ):
-    often, stall, outage = ["500", "503", "cut", "half"], worst[:1], worst[1:]
-    plan = {
-        "turns": itertools.chain(often, stall, itertools.cycle(often)),
-        "throttled": iter(["503"] * 5),
-        "outage": iter(outage),
-    }
-    proxy = proxied_s3(lambda *request: faults_of_a_bad_day(*request, **plan), dead_s=30.0)
+    stall, outage = worst[:1], worst[1:]
+    videos = tuple(subset(trained.run.read_table("manifest.parquet"), "train")["video_id"].to_pylist())
+    proxy = proxied_s3(BadDay(videos, stall, outage), dead_s=30.0)
     experiment = with_overrides(tiny, {"data.root": f"{bucket_root}/tiny{proxy.options}", "data.dataset": "tiny"})
     tracking = f"sqlite:///{tmp_path / 'mlflow.db'}"
     settings = Settings(storage=f"{bucket_root}/runs{proxy.options}", tracking_uri=tracking)
     result = train_test_register(experiment, settings)
-    assert {fault for _, _, fault in proxy.failures} == {*often, *worst}
     assert sum(fault == "503" for _, _, fault in proxy.failures) > 5
     for refused in (path for _, path, fault in proxy.failures if fault == "dead"):
         assert ("PUT", refused) in proxy.answered  # after the store had come back
+    assert_training_met(proxy, videos, stall, outage)
     assert_undisturbed(result, trained)
+
+
+def assert_training_met(proxy, videos, stall, outage):
+    """Each kind of failure, at videos that are for training alone and at checkpoints, once the run had its folder."""
+    failures = [(command, urlsplit(path).path, fault) for command, path, fault in proxy.failures_after("/config.json")]
+    at_videos = {fault for command, file, fault in failures if command == "GET" and file.endswith(videos)}
+    at_checkpoints = {fault for command, file, fault in failures if command == "PUT" and "/step_" in file}
+    assert at_videos >= {*READS_FAIL, *stall}
+    assert at_checkpoints >= {*WRITES_FAIL, *stall, *outage}
 
 
 def test_rows_for_which_a_disk_has_no_room_end_the_run_in_one_sentence(small_disk):
