@@ -190,10 +190,10 @@ def test_a_training_goes_on_over_a_full_disk_and_misses_nothing(cluster, tiny, s
     finally:
         is_over.set()
         watcher.join()
-    run, missed = result.run, []
-    for kind, step, figures in records(run):
-        missed.append(figures.pop("failed_saves", 0))
-        assert (kind, step, figures) in records(calm.run)
+    run = result.run
+    found = records(run)
+    missed = [figures.pop("failed_saves", 0) for _, _, figures in found]
+    assert found == records(calm.run)
     assert 1 in missed
     assert missed[-1] == 0
     assert [step for step, _ in curve(run)] == list(range(1, 16))
