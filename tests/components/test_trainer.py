@@ -11,16 +11,17 @@ from torch import tensor
 from torch.testing import assert_close
 
 from components.ingest import make_plan, subset
-from components.runs import Run
+from components.runs import Run, open_run
 from components.settings import Settings
 from components.storage import Folder, checkpoint_steps, read_checkpoint
 from components.tester import predict_subset, score
 from components.trainer import best_weights, train
+from components.workflow import train_test_register
 from dtcm import checkpoint
 from dtcm.bundle import bundle_files
 from dtcm.config import with_overrides
 from dtcm.errors import BadInput
-from tests.support.runs import records, steps_of
+from tests.support.runs import assert_undisturbed, steps_of
 
 RECORDED = [7.155832767486572, 4.7687883377075195, 6.267956733703613]
 """Totals of the tiny run's first steps before any of the features was there."""
@@ -160,13 +161,17 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_clips(
 
 @pytest.mark.slow
 def test_a_fault_that_does_not_come_again_leaves_no_trace(trained, manifest, tiny, tmp_path):
-    run = copy_of(trained.run, with_overrides(tiny, {"optim.lr": 1e30}), tmp_path, step=3)
-    with pytest.raises(BadInput, match="not finite"):
-        train(run, manifest, 2, Settings(storage=str(tmp_path)), use_gpu=False)
-    mended = Run(run.name, run.folder, tiny)
-    train(mended, manifest, 2, Settings(storage=str(tmp_path)), use_gpu=False)
-    assert records(mended) == [record for record in records(trained.run) if record[0] != "test"]
-    assert read_checkpoint(mended.checkpoints, 6) == read_checkpoint(trained.run.checkpoints, 6)
+    """Weight decay is the fault: no record holds it and the run folder knows nothing of it, nor does the command."""
+    settings = Settings(storage=str(tmp_path))
+    run = open_run(tiny, settings, manifest)
+    faulty = copy_of(trained.run, with_overrides(tiny, {"optim.weight_decay": 1e36}), Path(run.folder.uri), step=3)
+    with pytest.raises(BadInput, match="step 5 are not finite"):
+        train(faulty, manifest, 2, settings, use_gpu=False)
+    assert run.folder.has("not_finite.json")
+    result = train_test_register(tiny, settings)
+    assert result.run == run
+    assert not run.folder.has("not_finite.json")
+    assert_undisturbed(result, trained)
 
 
 @pytest.mark.parametrize(
