@@ -55,6 +55,13 @@ def slow_calm(cluster, slow_experiment, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def slow_calm_of_two(cluster, slow_experiment, tmp_path_factory):
+    """The same videos on two workers, each with a clip of every step."""
+    where = Settings(storage=str(tmp_path_factory.mktemp("two")), threads=1, checkpoint_minutes=0, workers=2)
+    return train_test_register(with_overrides(slow_experiment, {"optim.batch": 2}), where).run
+
+
+@pytest.fixture(scope="session")
 def calm_with(cluster, experiment, tmp_path_factory):
     """The run of so many workers that nothing happened to, without batch statistics, in which sums are less exact."""
     changes = {"model.enhancer": "zero-dce", "optim.batch": 2, "optim.epochs": 2 * STEPS // EPOCH}

@@ -12,7 +12,7 @@ from components.trainer import next_step
 from components.workflow import train_test_register
 from tests.support.processes import below, finished
 from tests.support.servers import RAY
-from tests.support.survival import assert_same, await_notice, await_steps, find_run, raylet_of
+from tests.support.survival import assert_same, await_notice, await_steps, find_run, is_rank_0, raylet_of
 
 pytestmark = pytest.mark.timeout(900)  # a run, its loss, and the rest of the run
 
@@ -28,6 +28,19 @@ def test_a_training_worker_that_is_told_to_end(cluster, slow_calm, slow_experime
     os.kill(worker, signal.SIGTERM)
     assert await_notice(tmp_path, slow_experiment) < slow_calm.read_metrics()[-1]["step"]
     assert_same(result().run, slow_calm)
+
+
+@pytest.mark.slow
+def test_the_second_of_two_training_workers_is_told_to_end(cluster, slow_calm_of_two, tmp_path, in_background):
+    """The checkpoint is the first one's to write, and the notice only the other's."""
+    experiment = slow_calm_of_two.experiment
+    result = in_background(train_test_register, experiment, replace(NOTHING_DUE, storage=str(tmp_path), workers=2))
+    await_steps(tmp_path, experiment)
+    (first,) = filter(is_rank_0, workers := below(os.getpid(), "RayTrainWorker"))
+    (second,) = set(workers) - {first}
+    os.kill(second, signal.SIGTERM)
+    assert await_notice(tmp_path, experiment) < slow_calm_of_two.read_metrics()[-1]["step"]
+    assert_same(result().run, slow_calm_of_two)
 
 
 @pytest.mark.slow
