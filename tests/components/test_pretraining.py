@@ -24,7 +24,9 @@ from dtcm.data.transforms import load_clip
 from dtcm.models.dtcm import build
 from dtcm.seeding import seed_everything
 from dtcm.step import make_optimizer, set_trained, train_step
-from tests.support.runs import first_step
+from tests.support.processes import below, kill_with_all_it_started, stopped_at, wait_for
+from tests.support.runs import curve, first_step, records
+from tests.support.survival import STEPS, committed, find_run
 
 CLIPS = 8
 CLASSES = ("Left", "Right")
@@ -132,25 +134,46 @@ def test_a_run_begins_with_them(initial, student, storage):
     assert first["total"] != pytest.approx(total(begins=False), rel=0.01)
 
 
+COMMAND = """
+import sys
+from components.cluster import cluster
+from components.pretraining import initial_weights
+from components.settings import Settings
+from dtcm.config import from_json
+settings = Settings(storage=sys.argv[2], checkpoint_steps=1)
+with cluster(settings):
+    initial_weights(from_json(sys.argv[1]), ("Left", "Right"), settings, False)
+"""
+
+
 @pytest.mark.slow
-def test_one_that_was_cut_off_is_finished_by_the_next(initial, student, folder, tmp_path):
-    """SIGKILL of the driver, with all that it started, while it pre-trains."""
-    begun = Folder(str(tmp_path)) / "synthetic" / "split1" / folder.uri.rsplit("/", 1)[1]
-    source = (
-        "import sys; from components.cluster import cluster; from components.pretraining import initial_weights\n"
-        "from components.settings import Settings; from dtcm.config import from_json\n"
-        "settings = Settings(storage=sys.argv[2])\n"
-        "with cluster(settings): initial_weights(from_json(sys.argv[1]), ('Left', 'Right'), settings, False)\n"
-    )
-    driver = subprocess.Popen([sys.executable, "-c", source, to_json(student), str(tmp_path)])
-    while not begun.has("RUNNING"):
+@pytest.mark.timeout(900)  # a pre-training, the loss of another, and its rest
+def test_one_that_was_cut_off_is_finished_by_the_next(cluster, student, tmp_path):
+    """SIGKILL of the driver, with all that it started, in the middle of a pre-training that has a checkpoint."""
+    longer, storage = with_overrides(student, {"optim.pretrain_clips": 4 * STEPS}), tmp_path / "cut off"
+    ours = pretraining.pretraining(longer)
+    command = [sys.executable, "-c", COMMAND, to_json(longer), str(storage)]
+    driver = subprocess.Popen(command)
+
+    def stopped_behind_a_checkpoint():
         assert driver.poll() is None
-    driver.kill()
-    driver.wait()
-    again = initial_weights(student, CLASSES, Settings(storage=str(tmp_path)), use_gpu=False)
-    assert {name: value.tolist() for name, value in load(again).items()} == {
-        name: value.tolist() for name, value in load(initial).items()
-    }
+        workers = below(driver.pid, "RayTrainWorker") if committed(storage, ours) else []
+        return [pid for pid in workers if stopped_at(pid, "RayTrainWorker")]
+
+    try:
+        wait_for(stopped_behind_a_checkpoint, "a checkpoint")
+    finally:
+        kill_with_all_it_started(driver)
+    kept, run = committed(storage, ours)[-1], find_run(storage, ours)
+    lines = run.folder.read("metrics.jsonl").splitlines()[:kept]
+    assert 0 < kept < STEPS
+    subprocess.run(command, check=True)
+    assert run.folder.read("metrics.jsonl").splitlines()[:kept] == lines  # with their times: they were not done again
+    assert [step for step, _ in curve(run)] == list(range(1, STEPS + 1))
+    initial_weights(longer, CLASSES, Settings(storage=str(tmp_path / "undisturbed")), use_gpu=False)
+    calm = find_run(tmp_path / "undisturbed", ours)
+    assert records(run) == records(calm)
+    assert run.folder.read(checkpoint.WEIGHTS) == calm.folder.read(checkpoint.WEIGHTS)
 
 
 @pytest.mark.slow
@@ -158,8 +181,8 @@ def test_the_enhancer_is_pre_trained_too(initial, student, folder):
     """Held against the weights that pre-training began with, as its first loss proves."""
     ours, manifest = pretraining.pretraining(student), pretraining.manifest(CLIPS)
     new, expected = first_step(ours, manifest, num_classes=11)
-    records = [json.loads(line) for line in folder.read("metrics.jsonl").splitlines()]
-    assert records[0]["metrics"]["total"] == pytest.approx(expected["total"], rel=1e-3)
+    recorded = json.loads(folder.read("metrics.jsonl").splitlines()[0])
+    assert recorded["metrics"]["total"] == pytest.approx(expected["total"], rel=1e-3)
     given = load(initial)
     names = [name for name, _ in new.named_parameters() if name.startswith("enhancer.")]
     assert names

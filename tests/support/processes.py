@@ -70,6 +70,16 @@ def still(pid, word):
             os.kill(pid, signal.SIGCONT)
 
 
+def kill_with_all_it_started(process):
+    """SIGKILL to a process and those below it; all stand still first, so that none sees another die."""
+    pids = [process.pid, *below(process.pid)] if process.poll() is None else []
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+    process.wait()
+
+
 def finished(process):
     """The output of a process that ends well."""
     output = process.communicate()[0]
