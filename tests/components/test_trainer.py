@@ -21,7 +21,7 @@ from dtcm import checkpoint
 from dtcm.bundle import bundle_files
 from dtcm.config import with_overrides
 from dtcm.errors import BadInput
-from tests.support.runs import assert_undisturbed, steps_of
+from tests.support.runs import assert_undisturbed, records, steps_of
 
 RECORDED = [7.155832767486572, 4.7687883377075195, 6.267956733703613]
 """Totals of the tiny run's first steps before any of the features was there."""
