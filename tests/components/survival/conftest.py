@@ -105,7 +105,7 @@ NODES = """
 import json, sys
 from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
+nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
 print(json.dumps([cluster.address, {node.all_processes["raylet"][0].process.pid: node.node_id for node in nodes}]))
 sys.stdout.flush()
 sys.stdin.read()
@@ -114,9 +114,10 @@ sys.stdin.read()
 
 @pytest.fixture
 def nodes():
-    """A cluster of three nodes, each with its raylet: its address, and ids by raylet of the two that can carry a run.
+    """A cluster of a head and three nodes, each with its raylet: its address, and ids of the three by their raylets.
 
-    In a process of its own, since the tests' process is in another cluster. The head has no CPUs.
+    In a process of its own, since the tests' process is in another cluster. The head has no CPUs and each node one, so
+    that the node of a training worker does not decode; when one of them is lost, two are left to do both.
     """
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     arguments = [sys.executable, "-c", NODES]
