@@ -161,7 +161,7 @@ class OptimConfig:
     ema: float = 0.0
     """Decay d of a moving average of the weights, which is then validated and tested in their place. Step t, from 1,
     averages with min(d, t/(9 + t)), so that early weights are forgotten. 0: none; 0.999 fits thousands of steps."""
-    pretrain_clips: int = 8000
+    pretrain_clips: int = 16_000
     """Synthetic videos that model.init synthetic pre-trains on, each seen once, in batches as of the training."""
     pretrain_lr: float = 1e-3
     """Learning rate with which it begins, to fall along half a cosine to 0."""

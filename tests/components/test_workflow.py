@@ -42,7 +42,8 @@ def test_every_step_epoch_and_the_test_have_a_record(folder):
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     steps = [record for record in records if record["kind"] == "train"]
     assert [record["step"] for record in steps] == list(range(1, len(steps) + 1))
-    assert {"total", "ar", "sc", "tc", "stc", "exp", "col", "tv", "dark", "step_s", "wait_s"} == set(
+    rates = {"lr", "lr_enhancer"}
+    assert {"total", "ar", "sc", "tc", "stc", "exp", "col", "tv", "dark", "step_s", "wait_s"} | rates == set(
         steps[0]["metrics"]
     )
     assert [record["epoch"] for record in records if record["kind"] == "val"] == [1, 2]
